@@ -1,0 +1,1 @@
+"""One stream for chat back ends that do not speak OpenAI."""

@@ -1,0 +1,116 @@
+"""The contract of every provider. Plug-ins need nothing else.
+
+``stream(request)`` returns an async context manager. Nothing happens before it is entered;
+entering may do I/O; inside, batches of events arrive: all events of one network read as one
+sequence. The last event is exactly one ``Finished``, or a ``PenstockError`` is raised. Leaving the
+context, however it is left, frees the connection and undoes on the remote server what a one-shot
+call did there. The iterator owns nothing and may be dropped.
+
+A provider never repeats a turn, never reads the environment, never prints and stores nothing.
+Waits that belong to its protocol (polling, resuming a stream, a redirect) are its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol, runtime_checkable
+
+import msgspec
+
+from penstock.types import (
+    Capabilities,
+    ChatRequest,
+    Conversation,
+    Event,
+    ModelInfo,
+    Timeouts,
+    Value,
+)
+
+Batch = Sequence[Event]
+EventStream = AbstractAsyncContextManager[AsyncIterator[Batch]]
+
+
+class ProviderConfig(Value, kw_only=True, frozen=True):
+    """What a provider is told at its making. Its ``repr`` shows no secret.
+
+    Attributes:
+        name: the name the provider goes by in model names and errors.
+        base_url: origin, with an optional path prefix, of the server; None for the vendor's own.
+        api_key: credential, where the vendor uses one.
+        cookies: session cookies, where the site uses them.
+        headers: further headers, sent with every request to the server's own origin.
+        proxy: URL of a proxy for every request of this provider.
+        dialect: forces a wire protocol; None lets the provider find out.
+        timeouts: time limits.
+        trusted_hosts: further hosts that the server may name in URLs.
+        models: ids to offer instead of the built-in ones.
+        options: settings of this provider alone; an unknown one is refused by the provider.
+    """
+
+    name: str
+    base_url: str | None = None
+    api_key: str | None = None
+    cookies: Mapping[str, str] = {}
+    headers: Mapping[str, str] = {}
+    proxy: str | None = None
+    dialect: str | None = None
+    timeouts: Timeouts = Timeouts()
+    trusted_hosts: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    options: Mapping[str, Any] = {}
+
+    def __repr__(self) -> str:
+        shown = {
+            name: value
+            for name in ("name", "base_url", "dialect", "models")
+            if (value := getattr(self, name))
+        }
+        inner = ", ".join(f"{name}={value!r}" for name, value in shown.items())
+        return f"ProviderConfig({inner})"
+
+    def with_(self, **changes: Any) -> ProviderConfig:
+        """The same configuration with changes."""
+        return msgspec.structs.replace(self, **changes)
+
+
+@runtime_checkable
+class Provider(Protocol):
+    """An adapter for one kind of server."""
+
+    @property
+    def name(self) -> str:
+        """The name in model names and errors."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What can be honoured; the caller's request is checked against it before sending."""
+
+    def stream(self, request: ChatRequest) -> EventStream:
+        """Answer one turn; the module's docstring is the contract.
+
+        Raises (from entering or iterating):
+            PenstockError: the one bad end. ``CancelledError`` passes through untouched.
+        """
+
+    async def models(self) -> Sequence[ModelInfo]:
+        """The models on offer; asks the server where it has such a question.
+
+        Raises:
+            PenstockError: the server could not be asked.
+        """
+
+    def conversation(self, model: str) -> Conversation:
+        """A new native conversation, nothing sent yet.
+
+        Raises:
+            BadRequestError: the protocol has none.
+        """
+
+    async def delete(self, conversation: Conversation) -> None:
+        """Delete the remote side of ``conversation``; one that is gone is a success.
+
+        Raises:
+            PenstockError: the server refused.
+        """

@@ -1,0 +1,11 @@
+"""The only code that names the HTTP client library (aiohttp).
+
+``Session`` holds what the calls of one owner share: connection pools, the outbox of cleanups, and
+what was learned about servers. It shares no cookies and no credentials.
+"""
+
+from penstock.transport.limits import Limits
+from penstock.transport.outbox import Outbox
+from penstock.transport.session import Response, Session, SessionConfig
+
+__all__ = ["Limits", "Outbox", "Response", "Session", "SessionConfig"]

@@ -1,0 +1,97 @@
+"""The one place where the HTTP library's exceptions become ours.
+
+``tests/transport/test_failures.py`` walks over that library's exceptions and proves the map
+complete. Texts of the library are never passed on: they may hold a proxy's password
+(``threats.md`` row 9).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import Literal
+
+import aiohttp
+from aiohttp import http_exceptions
+
+from penstock.errors import (
+    NetworkError,
+    PenstockError,
+    ProtocolError,
+    StreamTimeoutError,
+    TruncatedError,
+)
+
+Phase = Literal["open", "read"]
+
+LIBRARY_ERRORS: tuple[type[Exception], ...] = (
+    aiohttp.ClientError,
+    http_exceptions.HttpProcessingError,
+    asyncio.IncompleteReadError,
+    ssl.SSLError,
+    OSError,
+    ValueError,
+)
+"""What the library may raise; ``TimeoutError`` is an ``OSError``."""
+
+
+def failure_of(error: Exception, phase: Phase, host: str, connect: float | None) -> PenstockError:
+    """Our error for ``error`` of the library.
+
+    Args:
+        phase: ``open`` until the headers have come, ``read`` in the body.
+        host: what we talked to, for people.
+        connect: the connect limit in force.
+    """
+    if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):
+        return _network(f"the TLS connection to {host} failed: {_tls_reason(error)}", False)
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return _network(f"the proxy refused to connect to {host} ({error.status})", False)
+    if isinstance(error, aiohttp.ClientProxyConnectionError) or _from_socks(error):
+        return _network(f"the proxy in front of {host} could not be used", True)
+    if isinstance(error, TimeoutError):
+        return _timeout(host, phase, connect)
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return _network(f"the name {host} could not be resolved", True)
+    if isinstance(error, aiohttp.ClientConnectorError):
+        reason = error.os_error.strerror or type(error.os_error).__name__
+        return _network(f"could not connect to {host}: {reason}", True)
+    if isinstance(
+        error,
+        http_exceptions.HttpProcessingError
+        | aiohttp.ClientResponseError
+        | aiohttp.InvalidURL
+        | ValueError,
+    ) and not isinstance(error, aiohttp.ClientPayloadError):
+        return ProtocolError(f"{host} sent an answer that is not proper HTTP")
+    if phase == "read":
+        return TruncatedError(f"the connection to {host} broke before the end of the answer")
+    return _network(f"{host} closed the connection before it answered", True)
+
+
+def _network(message: str, retryable: bool) -> NetworkError:
+    return NetworkError(message, retryable=retryable)
+
+
+def _timeout(host: str, phase: Phase, connect: float | None) -> StreamTimeoutError:
+    limit = "" if connect is None else f" within {connect:g} s"
+    error = StreamTimeoutError(
+        f"could not connect to {host}{limit}" if phase == "open" else f"{host} stalled"
+    )
+    error.phase = "connect" if phase == "open" else "idle"
+    return error
+
+
+def _tls_reason(error: Exception) -> str:
+    cause = getattr(error, "certificate_error", None) or getattr(error, "os_error", None) or error
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return cause.verify_message or "the certificate is not valid"
+    if isinstance(cause, ssl.SSLError):
+        return (cause.reason or "handshake failed").lower().replace("_", " ")
+    return "handshake failed"
+
+
+def _from_socks(error: Exception) -> bool:
+    # The optional SOCKS package has a tree of its own; its module names are stable, its import
+    # is not ours to force.
+    return type(error).__module__.partition(".")[0] in ("aiohttp_socks", "python_socks")

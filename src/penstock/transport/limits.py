@@ -1,0 +1,168 @@
+"""The time limits of one call.
+
+Content is what counts as life: comments, keep-alives and empty frames restart nothing. Time counts
+only while we wait for the server, so that a slow consumer never makes an upstream look stalled.
+
+One timer serves a whole stream: it is set for the nearest deadline, and when it fires before the
+current one it is set again. So a token costs no timer. It is no cancel scope either - it closes
+the connection, and the pending read then ends - so a stream may be suspended at any time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+from penstock.errors import StreamTimeoutError
+from penstock.types import CONTENT, Event, Timeouts, Waiting
+
+_WORDS = {
+    "first_content": "no first piece of the answer came within {limit:g} s",
+    "idle": "the answer stalled for {limit:g} s",
+    "waiting": "still waiting for a free slot after {limit:g} s",
+    "total": "the answer took longer than {limit:g} s",
+}
+
+
+class Limits:
+    """How much waiting is left, and which limit a wait breaks.
+
+    Args:
+        timeouts: the limits.
+        clock: seconds, monotonic; the running loop's own by default.
+    """
+
+    def __init__(self, timeouts: Timeouts, clock: Callable[[], float] | None = None) -> None:
+        self._clock = clock or asyncio.get_running_loop().time
+        self.timeouts = timeouts
+        self._phase = "first_content"
+        self._left = timeouts.first_content
+        self._total_left = timeouts.total
+        self._waiting_left = timeouts.waiting
+
+    def saw(self, events: Sequence[Event]) -> None:
+        """Take note of what came. Only content and reported waiting restart a limit."""
+        for event in reversed(events):
+            if isinstance(event, CONTENT):
+                self._phase, self._left = "idle", self.timeouts.idle
+                return
+            if isinstance(event, Waiting) and self._phase != "idle":
+                self._phase, self._left = "waiting", self.timeouts.first_content
+                return
+
+    def budget(self) -> float | None:
+        """Seconds the next wait may take; None for ever."""
+        waiting = self._waiting_left if self._phase == "waiting" else None
+        known = [left for left in (self._left, self._total_left, waiting) if left is not None]
+        return max(min(known), 0.0) if known else None
+
+    def spend(self, seconds: float) -> None:
+        """Count ``seconds`` of waiting."""
+        if self._left is not None:
+            self._left -= seconds
+        if self._total_left is not None:
+            self._total_left -= seconds
+        if self._waiting_left is not None and self._phase == "waiting":
+            self._waiting_left -= seconds
+
+    def broken(self) -> StreamTimeoutError:
+        """The error for a wait that used up the budget."""
+        phase, limit = self._phase, self.timeouts.first_content
+        if self._total_left is not None and self._total_left <= 0.001:
+            phase, limit = "total", self.timeouts.total
+        elif phase == "waiting" and self._waiting_left is not None and self._waiting_left <= 0.001:
+            limit = self.timeouts.waiting
+        elif phase == "waiting":
+            phase = "first_content"
+        elif phase == "idle":
+            limit = self.timeouts.idle
+        error = StreamTimeoutError(_WORDS[phase].format(limit=limit or 0.0))
+        error.phase = phase
+        return error
+
+    @asynccontextmanager
+    async def step(self) -> AsyncIterator[None]:
+        """Bound one exchange that is not a stream. No ``yield`` to a consumer inside.
+
+        Raises:
+            StreamTimeoutError: the budget is used up.
+        """
+        start = self._clock()
+        scope = asyncio.timeout(self.budget())
+        try:
+            async with scope:
+                yield
+        except StreamTimeoutError:
+            raise
+        except TimeoutError:
+            if not scope.expired():
+                raise
+            self.spend(self._clock() - start)
+            raise self.broken() from None
+        self.spend(self._clock() - start)
+
+    async def pause(self, seconds: float) -> None:
+        """Sleep for ``seconds`` within the limits: the pause between two polls."""
+        async with self.step():
+            await asyncio.sleep(seconds)
+
+    def watch(self, abort: Callable[[], None]) -> Watch:
+        """A timer for the reads of one response; it calls ``abort`` when a limit is broken."""
+        return Watch(self, abort, self._clock)
+
+
+class Watch:
+    """One timer for all reads of a response. ``start`` before a read, ``stop`` after it."""
+
+    __slots__ = ("_abort", "_clock", "_deadline", "_handle", "_limits", "_loop", "_start", "broken")
+
+    def __init__(
+        self, limits: Limits, abort: Callable[[], None], clock: Callable[[], float]
+    ) -> None:
+        self._limits = limits
+        self._abort = abort
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._handle: asyncio.TimerHandle | None = None
+        self._deadline: float | None = None
+        self._start = 0.0
+        self.broken: StreamTimeoutError | None = None
+
+    def start(self) -> None:
+        """A read begins."""
+        self._start = self._clock()
+        budget = self._limits.budget()
+        if budget is None:
+            return
+        deadline = self._deadline = self._loop.time() + budget
+        handle = self._handle
+        if handle is not None and handle.when() > deadline:
+            handle.cancel()
+            handle = None
+        if handle is None:
+            self._handle = self._loop.call_at(deadline, self._fire)
+
+    def stop(self) -> None:
+        """The read ended."""
+        self._deadline = None
+        self._limits.spend(self._clock() - self._start)
+
+    def close(self) -> None:
+        """No more reads."""
+        self._deadline = None
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+    def _fire(self) -> None:
+        self._handle = None
+        if self._deadline is None or self.broken is not None:
+            return
+        if self._loop.time() + 0.001 < self._deadline:
+            self._handle = self._loop.call_at(self._deadline, self._fire)
+            return
+        self._limits.spend(self._clock() - self._start)
+        self._start = self._clock()
+        self.broken = self._limits.broken()
+        self._abort()

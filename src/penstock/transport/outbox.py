@@ -1,0 +1,84 @@
+"""What must be undone on remote servers, until it is done.
+
+Laws:
+* an undo runs in a task of its own, so that neither a first nor a second cancellation of the
+  caller stops it;
+* the caller waits for it for a short while at most; what takes longer goes on here;
+* an undo that fails is told to the log and kept as a fact; it never replaces the caller's result;
+* nothing outlives the owner: ``drain`` waits, then cancels, and says what is left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from penstock.errors import PenstockError
+
+_log = logging.getLogger("penstock.outbox")
+
+Undo = Callable[[], Awaitable[None]]
+
+MAX_FAILURES = 100
+"""How many labels of failed undos are kept."""
+
+
+class Outbox:
+    """The undos of one session.
+
+    Attributes:
+        failed: labels of undos that failed or were given up, oldest first.
+    """
+
+    def __init__(self) -> None:
+        self.failed: list[str] = []
+        self._tasks: dict[asyncio.Task[None], str] = {}
+
+    @property
+    def pending(self) -> list[str]:
+        """Labels of what is not yet done."""
+        return list(self._tasks.values())
+
+    async def settle(
+        self, label: str, undo: Undo, *, wait: float = 5.0, limit: float = 60.0
+    ) -> None:
+        """Run ``undo`` and wait up to ``wait`` seconds for it; later it goes on by itself.
+
+        Args:
+            label: what is undone, for people: provider, verb, id. No secrets.
+            wait: 0 hands it over at once.
+            limit: longest time the undo may take in all.
+
+        A cancellation while waiting passes through at once; the undo goes on.
+        """
+        task = asyncio.get_running_loop().create_task(self._run(label, undo, limit))
+        self._tasks[task] = label
+        task.add_done_callback(self._tasks.pop)
+        if wait > 0:
+            await asyncio.wait({task}, timeout=wait)
+
+    async def drain(self, deadline: float = 5.0) -> list[str]:
+        """Wait for all undos, cancel what is left, and return the labels of what was not done."""
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=deadline)
+        left = dict(self._tasks)
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(set(left))
+            self._note(*left.values())
+            _log.warning("not undone on the remote side: %s", "; ".join(left.values()))
+        return list(left.values())
+
+    async def _run(self, label: str, undo: Undo, limit: float) -> None:
+        try:
+            async with asyncio.timeout(limit):
+                await undo()
+        except (PenstockError, TimeoutError) as error:
+            self._note(label)
+            _log.warning("%s failed: %s", label, error)
+
+    def _note(self, *labels: str) -> None:
+        self.failed.extend(labels)
+        del self.failed[:-MAX_FAILURES]

@@ -1,0 +1,1 @@
+"""Bytes to values and back: codecs without I/O, clock, randomness or logging."""
