@@ -1,0 +1,142 @@
+"""One generation of the model, independent of who reads it.
+
+Laws:
+1. A run goes on without readers; who wants it to stop calls `Run.cancel`.
+2. It ends exactly once: ``finished`` (then `Run.finish` says how), ``failed`` (then
+   `Run.failure` says why) or ``cancelled``.
+3. A piece that ends the answer by length or by a stop text is added and ends the run in
+   one step: a reader that gets it already sees `Run.finish`. The frame of TGI's last
+   token depends on that (wire/h2o.md section 4).
+4. Every reader sees every piece, from the place it asks for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from typing import Literal
+
+from penstock.sandbox.script import End, ModelFailure, Piece, Prompt, Script
+
+RunState = Literal["running", "finished", "failed", "cancelled"]
+
+
+class Run:
+    """A generation: its pieces so far, and how it ended."""
+
+    def __init__(
+        self, prompt: Prompt, script: Script, pace: float, on_end: Callable[[Run], None]
+    ) -> None:
+        self.prompt = prompt
+        self.pieces: list[Piece] = []
+        self.state: RunState = "running"
+        self.finish: str | None = None
+        self.stopped_by: str | None = None
+        self.failure: ModelFailure | None = None
+        self._script = script
+        self._pace = pace
+        self._on_end = on_end
+        self._changed = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._tail = ""
+
+    @property
+    def text(self) -> str:
+        """The visible text so far."""
+        return "".join(piece for piece in self.pieces if isinstance(piece, str))
+
+    @property
+    def ended(self) -> bool:
+        """Whether no further piece will come."""
+        return self.state != "running"
+
+    def start(self, group: asyncio.TaskGroup) -> None:
+        """Begin to speak, as a task of `group`."""
+        self._task = group.create_task(self._speak())
+
+    def cancel(self) -> None:
+        """End the run now, if it runs; its readers come to their end."""
+        self._end("cancelled")
+        if self._task is not None:
+            self._task.cancel()
+
+    async def follow(
+        self, start: int = 0, *, beat: float | None = None
+    ) -> AsyncIterator[Piece | None]:
+        """Yield the pieces from number `start` on, until the run has ended.
+
+        Args:
+            start: Number of pieces to skip.
+            beat: After so many seconds without a piece, `None` is yielded: the moment
+                for a keep-alive.
+        """
+        position = start
+        while True:
+            if position < len(self.pieces):
+                position += 1
+                yield self.pieces[position - 1]
+            elif self.ended:
+                return
+            elif not await self._change(beat):
+                yield None
+
+    async def wait(self) -> None:
+        """Wait until the run has ended."""
+        while not self.ended:
+            await self._change(None)
+
+    async def _change(self, limit: float | None) -> bool:
+        try:
+            async with asyncio.timeout(limit):
+                await self._changed.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def _speak(self) -> None:
+        try:
+            async with aclosing(self._script.pieces(self.prompt)) as said:
+                async for one in said:
+                    if isinstance(one, End):
+                        self._finish(one.finish)
+                    else:
+                        self._add(one)
+                    if self.ended:
+                        return
+                    await asyncio.sleep(self._pace)
+            self._finish("stop")
+        except ModelFailure as failure:
+            self.failure = failure
+            self._end("failed")
+        finally:
+            self._end("cancelled")
+
+    def _add(self, piece: Piece) -> None:
+        self.pieces.append(piece)
+        if isinstance(piece, str) and self.prompt.stop:
+            # Only as much of the text as the longest stop text can reach back to.
+            reach = max(map(len, self.prompt.stop)) + len(piece)
+            self._tail = (self._tail + piece)[-reach:]
+            self.stopped_by = next((s for s in self.prompt.stop if s and s in self._tail), None)
+        if self.stopped_by is not None:
+            self._finish("stop")
+        elif self.prompt.max_tokens is not None and len(self.pieces) >= self.prompt.max_tokens:
+            self._finish("length")
+        else:
+            self._tell()
+
+    def _finish(self, finish: str) -> None:
+        if not self.ended:
+            self.finish = finish
+            self._end("finished")
+
+    def _end(self, state: RunState) -> None:
+        if not self.ended:
+            self.state = state
+            self._on_end(self)
+            self._tell()
+
+    def _tell(self) -> None:
+        told, self._changed = self._changed, asyncio.Event()
+        told.set()

@@ -1,0 +1,323 @@
+"""What all sandbox servers share: ports, counting, runs, and control of the framing.
+
+A server is a subclass of `Server`: it names its routes and keeps its own conversations.
+The base counts requests, connections, streams and runs, notes which remote
+conversations were created and deleted, and shows it all at ``GET /_sandbox/state`` on
+each of the server's ports, so that a test can prove that nothing was left behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import ClassVar, Self, TypeAlias
+
+import msgspec
+from aiohttp import web
+
+from penstock.sandbox.run import Run
+from penstock.sandbox.script import Prompt, Script
+
+LOG_LENGTH = 200
+STATE_PATH = "/_sandbox/state"
+_HEADER_LIMIT = 128 * 1024
+# How long a port that closes waits for handlers; they have nothing left to say by then.
+_SHUTDOWN_WAIT = 0.2
+
+Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
+# aiohttp puts this type on an answer that was given none; no server here sends it.
+_UNSET_TYPE = "application/octet-stream"
+
+
+class LogEntry(msgspec.Struct):
+    """One request as it is remembered: no query, no headers, no body."""
+
+    method: str
+    path: str
+    status: int | None = None
+
+
+_ENTRY = web.RequestKey("sandbox_entry", LogEntry)
+
+
+class RunCounts(msgspec.Struct):
+    """Generations of the model; ``finished`` includes those the model failed."""
+
+    started: int = 0
+    finished: int = 0
+    cancelled: int = 0
+    running: int = 0
+
+
+class Conversations(msgspec.Struct):
+    """Ids of remote conversations (or predictions), in order of their making."""
+
+    created: list[str] = []
+    deleted: list[str] = []
+    left: list[str] = []
+
+
+class State(msgspec.Struct):
+    """What ``GET /_sandbox/state`` answers."""
+
+    provider: str
+    requests: int
+    open_connections: int
+    open_streams: int
+    runs: RunCounts
+    conversations: Conversations
+    log: list[LogEntry]
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Options every server has; a server adds its own in a subclass.
+
+    Attributes:
+        cut: Streams are sent in network writes of so many bytes, wherever characters
+            and frames end. 0 sends each frame as one write.
+        pace: Seconds between two pieces; None takes the sandbox's.
+    """
+
+    cut: int = 0
+    pace: float | None = None
+
+
+class Setup(msgspec.Struct, frozen=True, kw_only=True):
+    """What a server gets from the sandbox it belongs to."""
+
+    name: str
+    script: Script
+    tasks: asyncio.TaskGroup
+    pace: float = 0.0
+    options: Mapping[str, object] = {}
+
+
+class Stream:
+    """An answer under way whose bytes and end are chosen one by one.
+
+    Use it as an async context manager, see `Server.stream`; the handler returns
+    `response`. Left without an exception it ends in order; left with one, aiohttp closes
+    the connection.
+    """
+
+    def __init__(self, server: Server, request: web.Request, response: web.StreamResponse) -> None:
+        self.response = response
+        self._server = server
+        self._request = request
+        self._cut = server.options.cut
+
+    async def __aenter__(self) -> Self:
+        self._server.open_streams += 1
+        try:
+            await self.response.prepare(self._request)
+        except BaseException:
+            self._server.open_streams -= 1
+            raise
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._server.open_streams -= 1
+        if kind is None and not self.gone:
+            await self.response.write_eof()
+
+    @property
+    def gone(self) -> bool:
+        """Whether the connection is closed or closing."""
+        transport = self._request.transport
+        return transport is None or transport.is_closing()
+
+    async def write(self, data: bytes) -> None:
+        """Send bytes, in the cuts the options ask for.
+
+        Raises:
+            ConnectionResetError: The reader has left.
+        """
+        size = self._cut or len(data) or 1
+        for start in range(0, len(data), size):
+            await self.response.write(data[start : start + size])
+            if self._cut:
+                await asyncio.sleep(0)
+
+    def break_off(self) -> None:
+        """Close the connection without the last chunk; what was written still arrives."""
+        if self._request.transport is not None:
+            self._request.transport.close()
+
+    def reset(self) -> None:
+        """Reset the connection; what was written may be lost."""
+        if self._request.transport is not None:
+            self._request.transport.abort()
+
+    async def stall(self) -> None:
+        """Say nothing more until the reader leaves or the sandbox closes."""
+        await asyncio.Event().wait()
+
+
+class Server:
+    """One back end. A subclass names its routes and its options.
+
+    Attributes:
+        kind: Name of the back end, as in the table of the sandbox.
+        extra_origins: Names of further ports, whose routes are `extra_routes`.
+        body_limit: Largest request body in bytes that reaches a handler.
+        urls: Base URL of each port by its name; the main one is ``""``.
+    """
+
+    kind: ClassVar[str]
+    options_type: ClassVar[type[Options]] = Options
+    extra_origins: ClassVar[tuple[str, ...]] = ()
+    body_limit: ClassVar[int] = 32 * 1024 * 1024
+
+    def __init__(self, setup: Setup) -> None:
+        self.name = setup.name
+        self.script = setup.script
+        self.options = msgspec.convert(dict(setup.options), self.options_type)
+        self.pace = setup.pace if self.options.pace is None else self.options.pace
+        self.urls: dict[str, str] = {}
+        self.open_streams = 0
+        self._tasks = setup.tasks
+        self._requests = 0
+        self._log: deque[LogEntry] = deque(maxlen=LOG_LENGTH)
+        self._counts = RunCounts()
+        self._running: set[Run] = set()
+        self._created: dict[str, None] = {}
+        self._deleted: dict[str, None] = {}
+        self._runners: list[web.AppRunner] = []
+
+    def routes(self) -> Sequence[web.RouteDef]:
+        """Routes of the main port."""
+        raise NotImplementedError
+
+    def extra_routes(self, origin: str) -> Sequence[web.RouteDef]:
+        """Routes of a further port."""
+        raise NotImplementedError
+
+    def middlewares(self) -> Sequence[Callable[..., Awaitable[web.StreamResponse]]]:
+        """aiohttp middlewares of the server's own, outermost first."""
+        return ()
+
+    def run(self, prompt: Prompt) -> Run:
+        """Start a generation. It goes on until its end, `Run.cancel`, or the close."""
+        run = Run(prompt, self.script, self.pace, self._run_ended)
+        self._counts.started += 1
+        self._counts.running += 1
+        self._running.add(run)
+        run.start(self._tasks)
+        return run
+
+    def stream(self, request: web.Request, headers: Mapping[str, str], status: int = 200) -> Stream:
+        """Give a chunked answer with these headers, to be entered with ``async with``."""
+        response = web.StreamResponse(status=status, headers=headers)
+        response.enable_chunked_encoding()
+        return Stream(self, request, response)
+
+    def note_created(self, ident: str) -> None:
+        """Remember that a remote conversation was made."""
+        self._created[ident] = None
+
+    def note_deleted(self, ident: str) -> None:
+        """Remember that a remote conversation was deleted."""
+        self._deleted[ident] = None
+
+    def state(self) -> dict[str, object]:
+        """Give what ``GET /_sandbox/state`` answers."""
+        state = State(
+            provider=self.name,
+            requests=self._requests,
+            open_connections=self._connections(),
+            open_streams=self.open_streams,
+            runs=self._counts,
+            conversations=Conversations(
+                created=list(self._created),
+                deleted=list(self._deleted),
+                left=[one for one in self._created if one not in self._deleted],
+            ),
+            log=list(self._log),
+        )
+        built: dict[str, object] = msgspec.to_builtins(state)
+        return built
+
+    async def open(self, host: str, ports: Iterable[int]) -> None:
+        """Listen: one port for the main origin, then one for each further origin."""
+        for origin, port in zip(("", *self.extra_origins), ports, strict=True):
+            runner = web.AppRunner(
+                self._application(origin),
+                handle_signals=False,
+                access_log=None,
+                handler_cancellation=True,
+                shutdown_timeout=_SHUTDOWN_WAIT,
+                max_line_size=_HEADER_LIMIT,
+                max_field_size=_HEADER_LIMIT,
+            )
+            await runner.setup()
+            self._runners.append(runner)
+            await web.TCPSite(runner, host, port).start()
+            bound = runner.addresses[0][1]
+            shown = f"[{host}]" if ":" in host else host
+            self.urls[origin] = f"http://{shown}:{bound}"
+
+    async def aclose(self) -> None:
+        """End all runs, then close the ports."""
+        for run in list(self._running):
+            run.cancel()
+        for runner in self._runners:
+            await runner.cleanup()
+
+    def _application(self, origin: str) -> web.Application:
+        application = web.Application(
+            middlewares=[self._count, *self.middlewares()],
+            client_max_size=self.body_limit,
+        )
+        application.on_response_prepare.append(self._note_status)
+        application.router.add_get(STATE_PATH, self._show_state)
+        application.router.add_routes(self.extra_routes(origin) if origin else self.routes())
+        return application
+
+    @web.middleware
+    async def _count(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.path != STATE_PATH:
+            self._requests += 1
+            request[_ENTRY] = LogEntry(request.method, request.path)
+            self._log.append(request[_ENTRY])
+        return await handler(request)
+
+    async def _note_status(self, request: web.Request, response: web.StreamResponse) -> None:
+        entry = request.get(_ENTRY)
+        if entry is not None:
+            entry.status = response.status
+        response.headers.pop("Server", None)
+        if response.headers.get("Content-Type") == _UNSET_TYPE:
+            del response.headers["Content-Type"]
+
+    async def _show_state(self, request: web.Request) -> web.Response:
+        state = self.state()
+        # The connection that asks is not one of the client under test.
+        state["open_connections"] = self._connections() - 1
+        return reply(200, msgspec.json.encode(state), "application/json")
+
+    def _connections(self) -> int:
+        servers = (runner.server for runner in self._runners)
+        return sum(len(server.connections) for server in servers if server is not None)
+
+    def _run_ended(self, run: Run) -> None:
+        self._running.discard(run)
+        self._counts.running -= 1
+        if run.state == "cancelled":
+            self._counts.cancelled += 1
+        else:
+            self._counts.finished += 1
+
+
+def reply(
+    status: int,
+    body: bytes | str = b"",
+    content_type: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> web.Response:
+    """Give a whole answer, with exactly this content type, or with none."""
+    data = body.encode("utf-8") if isinstance(body, str) else body
+    sent = dict(headers or {})
+    if content_type is not None:
+        sent["Content-Type"] = content_type
+    return web.Response(status=status, body=data, headers=sent)
