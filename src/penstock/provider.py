@@ -75,6 +75,25 @@ class ProviderConfig(Value, kw_only=True, frozen=True):
         return msgspec.structs.replace(self, **changes)
 
 
+class SessionConfig(Value, kw_only=True, frozen=True):
+    """How a session connects.
+
+    Attributes:
+        proxy: URL of an HTTP or SOCKS proxy, credentials in it allowed; never shown.
+        no_proxy: hosts that are reached directly; ``*`` for all, ``.example.org`` for a domain.
+        ca_bundle: path of a file with further certificate authorities.
+        connections: most connections open at a time, over all hosts.
+    """
+
+    proxy: str | None = None
+    no_proxy: tuple[str, ...] = ()
+    ca_bundle: str | None = None
+    connections: int = 1000
+
+    def __repr__(self) -> str:
+        return f"SessionConfig(proxy={'***' if self.proxy else None}, ca_bundle={self.ca_bundle!r})"
+
+
 @runtime_checkable
 class Provider(Protocol):
     """An adapter for one kind of server."""

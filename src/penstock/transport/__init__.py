@@ -5,7 +5,7 @@ what was learned about servers. It shares no cookies and no credentials.
 """
 
 from penstock.transport.limits import Limits
-from penstock.transport.outbox import Outbox
-from penstock.transport.session import Response, Session, SessionConfig
+from penstock.transport.outbox import Outbox, shielded
+from penstock.transport.session import Response, Session
 
-__all__ = ["Limits", "Outbox", "Response", "Session", "SessionConfig"]
+__all__ = ["Limits", "Outbox", "Response", "Session", "shielded"]

@@ -82,3 +82,24 @@ class Outbox:
     def _note(self, *labels: str) -> None:
         self.failed.extend(labels)
         del self.failed[:-MAX_FAILURES]
+
+
+async def shielded(make: Callable[[], Awaitable[object]], *, wait: float = 5.0) -> None:
+    """Run a cleanup in a task of its own and wait up to ``wait`` seconds for it.
+
+    A cancellation passes through at once; the cleanup goes on in both cases. Its errors, but for
+    our own, are raised here if it ended in time.
+    """
+    task = asyncio.get_running_loop().create_task(_awaited(make))
+    _running.add(task)  # the loop holds its tasks weakly
+    task.add_done_callback(_running.discard)
+    done, _ = await asyncio.wait({task}, timeout=wait)
+    for ended in done:
+        ended.result()
+
+
+_running: set[asyncio.Task[None]] = set()
+
+
+async def _awaited(make: Callable[[], Awaitable[object]]) -> None:
+    await make()

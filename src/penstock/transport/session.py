@@ -8,7 +8,7 @@ checked, and the library's exceptions end here.
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http.cookies import CookieError, SimpleCookie
 from typing import Any, Self
@@ -25,10 +25,10 @@ from penstock.errors import (
     ProtocolError,
     RedirectError,
 )
+from penstock.provider import SessionConfig
 from penstock.transport.failures import LIBRARY_ERRORS, failure_of
 from penstock.transport.limits import Limits
 from penstock.transport.outbox import Outbox
-from penstock.types import Value
 from penstock.wire.encoding import ContentDecoder
 from penstock.wire.request import HttpRequest
 
@@ -37,25 +37,6 @@ MAX_ERROR_BODY = 64 << 10
 MAX_BODY = 16 << 20
 _MAX_REDIRECTS = 3
 _PROXY_SCHEMES = ("http", "https", "socks4", "socks5", "socks5h")
-
-
-class SessionConfig(Value, kw_only=True, frozen=True):
-    """How a session connects.
-
-    Attributes:
-        proxy: URL of an HTTP or SOCKS proxy, credentials in it allowed; never shown.
-        no_proxy: hosts that are reached directly; ``*`` for all, ``.example.org`` for a domain.
-        ca_bundle: path of a file with further certificate authorities.
-        connections: most connections open at a time, over all hosts.
-    """
-
-    proxy: str | None = None
-    no_proxy: tuple[str, ...] = ()
-    ca_bundle: str | None = None
-    connections: int = 1000
-
-    def __repr__(self) -> str:
-        return f"SessionConfig(proxy={'***' if self.proxy else None}, ca_bundle={self.ca_bundle!r})"
 
 
 class Response:

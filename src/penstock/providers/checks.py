@@ -1,0 +1,95 @@
+"""What is checked before anything is sent: pure, the same for every provider."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from penstock.errors import BadRequestError, ModelNotFoundError
+from penstock.types import Capabilities, ChatRequest
+
+Ranges = Mapping[str, tuple[float, float] | None]
+
+_INTEGERS = frozenset({"top_k", "max_tokens", "seed"})
+
+
+def check_request(request: ChatRequest, capabilities: Capabilities, provider: str) -> None:
+    """Refuse what ``provider`` cannot honour.
+
+    Raises:
+        BadRequestError: names the parameter, its range or what to do instead.
+    """
+    if not request.messages:
+        raise _refused(provider, "messages must hold at least one message", "messages")
+    if request.tools and not capabilities.tools:
+        raise _refused(provider, "tools are not supported by this provider", "tools")
+    if request.conversation is not None and not capabilities.conversations:
+        raise _refused(provider, "this provider has no native conversations", "conversation")
+    if not capabilities.images and any(message.images for message in request.messages):
+        raise _refused(provider, "images are not supported by this provider", "messages")
+    if capabilities.extra is not None:
+        for name in request.extra:
+            if name not in capabilities.extra:
+                raise _refused(provider, _unknown(name, capabilities.extra), name)
+    check_sampling(request.sampling.given(), capabilities.sampling, provider)
+
+
+def check_sampling(given: Mapping[str, Any], ranges: Ranges, provider: str) -> None:
+    """Refuse sampling parameters that are unknown to ``ranges`` or outside of them.
+
+    Raises:
+        BadRequestError: names the parameter and its range.
+    """
+    for name, value in given.items():
+        if name not in ranges:
+            raise _refused(provider, _unknown(name, frozenset(ranges)), name)
+        if name == "stop":
+            if not all(isinstance(stop, str) and stop for stop in value):
+                raise _refused(provider, "stop must be a list of strings, none empty", "stop")
+            continue
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not math.isfinite(value):
+            raise _refused(provider, f"{name} must be a number, not {value!r}", name)
+        if name in _INTEGERS and value != int(value):
+            raise _refused(provider, f"{name} must be a whole number, not {value!r}", name)
+        bounds = ranges[name]
+        if bounds is not None and not bounds[0] <= value <= bounds[1]:
+            limits = f"{bounds[0]:g} to {bounds[1]:g}"
+            raise _refused(provider, f"{name} must be within {limits}, not {value!r}", name)
+
+
+def check_model(model: str, known: tuple[str, ...], provider: str) -> str:
+    """``model``, if it is one of ``known``.
+
+    Raises:
+        ModelNotFoundError: it is not; the message lists close matches.
+    """
+    if model in known:
+        return model
+    close = get_close_matches(model, known, n=3, cutoff=0.4) or list(known[:6])
+    raise ModelNotFoundError(
+        f"no model {model[:80]!r}; known are {', '.join(close)}", provider=provider, model=model
+    )
+
+
+def check_options(options: Mapping[str, Any], known: frozenset[str], provider: str) -> None:
+    """Refuse provider settings that do not exist.
+
+    Raises:
+        BadRequestError: names the setting and the nearest known one.
+    """
+    for name in options:
+        if name not in known:
+            raise _refused(provider, _unknown(name, known), name)
+
+
+def _unknown(name: str, known: frozenset[str]) -> str:
+    close = get_close_matches(name, sorted(known), n=1, cutoff=0.5)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    return f"{name} is not a parameter of this provider{hint}"
+
+
+def _refused(provider: str, message: str, param: str) -> BadRequestError:
+    return BadRequestError(message, provider=provider, param=param)

@@ -1,0 +1,112 @@
+"""The shell that every provider shares: one call's way to its server, and the pump.
+
+``Call`` joins the session, the provider's configuration and the call's time limits. It adds no
+meaning: requests come from the dialect, answers go back to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from penstock.errors import PenstockError
+from penstock.provider import ProviderConfig
+from penstock.transport import Limits, Response, Session
+from penstock.transport.limits import Watch
+from penstock.types import Event
+from penstock.wire.decoder import AnswerDecoder
+from penstock.wire.request import HttpRequest, origin_of
+
+StatusError = Callable[[int, dict[str, str], bytes], PenstockError]
+"""A dialect's reading of an error answer: status, headers (lower case), body."""
+
+
+class Call:
+    """One turn's way to its server.
+
+    Attributes:
+        session: connections, outbox, memory.
+        config: the provider's configuration.
+        limits: the time limits of this call; what waits counts.
+    """
+
+    def __init__(self, session: Session, config: ProviderConfig) -> None:
+        self.session = session
+        self.config = config
+        self.limits = Limits(config.timeouts)
+
+    def again(self) -> Call:
+        """A call with fresh time limits, for a cleanup that outlives this one."""
+        return Call(self.session, self.config)
+
+    @asynccontextmanager
+    async def open(self, request: HttpRequest, on_error: StatusError) -> AsyncIterator[Response]:
+        """Send ``request`` and hand out its answer, whose status is a success.
+
+        Raises:
+            PenstockError: what ``on_error`` made of any other status, and the transport's own.
+        """
+        opened = self.session.open(self._dressed(request), self.limits, proxy=self.config.proxy)
+        async with opened as response:
+            if not 200 <= response.status < 300:
+                async with self.limits.step():
+                    body = await response.read_error()
+                raise on_error(response.status, response.headers, body)
+            yield response
+
+    async def fetch(self, request: HttpRequest, on_error: StatusError) -> tuple[Response, bytes]:
+        """Send ``request`` and read its whole answer.
+
+        Raises:
+            PenstockError: as for ``open``.
+        """
+        async with self.open(request, on_error) as response, self.limits.step():
+            return response, await response.read()
+
+    async def ask(self, request: HttpRequest) -> tuple[Response, bytes]:
+        """Like ``fetch``, but every status is an answer. For cleanups and probes."""
+        return await self.session.fetch(
+            self._dressed(request), self.limits, proxy=self.config.proxy
+        )
+
+    async def pump(self, response: Response, decoder: AnswerDecoder) -> AsyncIterator[list[Event]]:
+        """The events of a streamed answer, one list for each network read.
+
+        The last list ends with ``Finished``. What comes after it on the wire is not read: a
+        connection that breaks there has broken nothing (``faults.md`` row 43).
+
+        Raises:
+            PenstockError: the decoder's failure, a time limit, or a broken connection.
+        """
+        watch = self.limits.watch(response.abort)
+        try:
+            while not decoder.done:
+                watch.start()
+                data = await self._read(response, watch)
+                events = decoder.feed(data) if data else decoder.eof()
+                if events:
+                    self.limits.saw(events)
+                    yield events
+                if decoder.failure is not None:
+                    raise decoder.failure
+        finally:
+            watch.close()
+
+    @staticmethod
+    async def _read(response: Response, watch: Watch) -> bytes:
+        watch.start()
+        try:
+            return await response.read_some()
+        except PenstockError:
+            if watch.broken is not None:
+                raise watch.broken from None
+            raise
+        finally:
+            watch.stop()
+
+    def _dressed(self, request: HttpRequest) -> HttpRequest:
+        """``request`` with the configured headers, if it goes to the server's own origin."""
+        base = self.config.base_url
+        if not self.config.headers or base is None or origin_of(base) != origin_of(request.url):
+            return request
+        return request.with_headers(*self.config.headers.items())

@@ -1,0 +1,430 @@
+"""The documented classes' frame: one call form for async, one for sync, over the same providers.
+
+A documented class says only what is its own: names, defaults, flags, and how its parameters make a
+``ChatRequest``. Everything that happens on the network is its provider's; there is no second
+implementation. No call writes state of a class.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from difflib import get_close_matches
+from types import TracebackType
+from typing import Any, ClassVar, Self
+
+from penstock.portal import portal
+from penstock.prompts import Media, parse_messages
+from penstock.provider import EventStream, Provider, ProviderConfig, SessionConfig
+from penstock.providers.checks import check_model
+from penstock.stream import AnswerStream
+from penstock.transport import Session, shielded
+from penstock.types import (
+    ChatRequest,
+    Conversation,
+    FinishReason,
+    Messages,
+    Notice,
+    Sampling,
+    Text,
+    Timeouts,
+    Usage,
+)
+from penstock.wire.request import base_url_of
+
+ProviderFactory = Callable[[Session, ProviderConfig], Provider]
+
+_UNSHOWN = ("cls", "kwargs")
+
+
+class AsyncResult:
+    """What ``create_async_generator`` returns: an async iterator that can be awaited, too.
+
+    It yields the pieces of text exactly as they came, never an empty one, and after them the
+    conversation where that was asked for. Awaiting it gives itself. It is an async context
+    manager; left early, it frees the connection and cleans up the remote side.
+    """
+
+    def __init__(self, stream: AnswerStream, *, return_conversation: bool = False) -> None:
+        self._stream = stream
+        self._return_conversation = return_conversation
+        self._pieces: Iterator[str] = iter(())
+
+    @property
+    def provider(self) -> str:
+        """Name of the provider."""
+        return self._stream.provider
+
+    @property
+    def model(self) -> str:
+        """The model asked for."""
+        return self._stream.model
+
+    @property
+    def finish_reason(self) -> FinishReason | None:
+        """Why the answer ended; None before its end."""
+        return self._stream.finish_reason
+
+    @property
+    def usage(self) -> Usage | None:
+        """Token counts, where the server sent them."""
+        return self._stream.usage
+
+    @property
+    def conversation(self) -> Conversation | None:
+        """The native conversation, after the end."""
+        return self._stream.conversation
+
+    @property
+    def warnings(self) -> tuple[Notice, ...]:
+        """What to know about the answer although it is whole."""
+        return self._stream.warnings
+
+    def __await__(self) -> Generator[None, None, Self]:
+        return self
+        yield  # a generator that ends at once: awaiting needs no I/O
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Any:
+        while True:
+            for piece in self._pieces:
+                return piece
+            batch = await self._stream.next_batch()
+            if batch is None:
+                break
+            self._pieces = iter([event.text for event in batch if isinstance(event, Text)])
+        if self._return_conversation and self._stream.conversation is not None:
+            self._return_conversation = False
+            return self._stream.conversation
+        raise StopAsyncIteration
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Leave the answer; the remote side is stopped and cleaned up."""
+        await self._stream.aclose()
+
+    async def whole(self) -> str:
+        """The whole text; the server's final one where its protocol calls that one right."""
+        return (await self._stream.reply()).text
+
+
+class SyncResult:
+    """What ``create_completion`` returns: a plain iterator of pieces and a context manager."""
+
+    def __init__(self, make: Callable[[], AsyncResult]) -> None:
+        self._make = make
+        self._result: AsyncResult | None = None
+        self._ended = False
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Any:
+        if self._ended:
+            raise StopIteration
+        if self._result is None:
+            portal.acquire()
+            self._result = self._make()
+        result = self._result
+        try:
+            return portal.call(lambda: _next_of(result))
+        except StopAsyncIteration:
+            self.close()
+            raise StopIteration from None
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave the answer; the remote side is stopped and cleaned up."""
+        self._ended = True
+        result, self._result = self._result, None
+        if result is not None:
+            try:
+                portal.call(result.aclose)
+            finally:
+                portal.release()
+
+    @property
+    def finish_reason(self) -> FinishReason | None:
+        """Why the answer ended, while it is held open; None before its end."""
+        return self._result.finish_reason if self._result else None
+
+
+async def _next_of(result: AsyncResult) -> Any:
+    # StopAsyncIteration may not leave a coroutine as a result would: it is passed on by name.
+    return await anext(result)
+
+
+class _Params:
+    """Class attribute ``params``: one readable line of what ``create_async_generator`` takes."""
+
+    def __get__(self, instance: object, owner: type[AsyncGeneratorProvider]) -> str:
+        shown = [_shown(parameter) for parameter in owner.get_parameters().values()]
+        return f"penstock.providers.{owner.__name__} supports: ({', '.join(shown)})"
+
+
+def _shown(parameter: inspect.Parameter) -> str:
+    text = parameter.name
+    if isinstance(parameter.annotation, str):
+        text += f": {parameter.annotation}"
+    if parameter.default is not inspect.Parameter.empty:
+        text += f" = {parameter.default!r}"
+    return text
+
+
+class AsyncGeneratorProvider:
+    """Base of the documented classes.
+
+    Attributes:
+        provider_name: the provider behind the class, as in model names.
+    """
+
+    provider_name: ClassVar[str]
+    label: ClassVar[str]
+    url: ClassVar[str]
+    login_url: ClassVar[str | None] = None
+    working: ClassVar[bool] = False
+    needs_auth: ClassVar[bool] = False
+    use_nodriver: ClassVar[bool] = False
+    supports_stream: ClassVar[bool] = True
+    supports_system_message: ClassVar[bool] = False
+    supports_message_history: ClassVar[bool] = False
+    default_model: ClassVar[str] = ""
+    models: ClassVar[list[str]] = []
+    model_aliases: ClassVar[dict[str, str]] = {}
+    params: ClassVar[_Params] = _Params()
+
+    create_async_generator: ClassVar[Callable[..., AsyncResult]]
+
+    @classmethod
+    def create_completion(
+        cls, model: str, messages: Messages, stream: bool = True, **kwargs: Any
+    ) -> SyncResult:
+        """The pieces of the answer as a plain iterator, from any thread, also inside a loop.
+
+        Raises:
+            TypeError: an unknown parameter. PenstockError: while iterating.
+        """
+        cls.create_async_generator(model, messages, **kwargs)  # complain at once, open nothing
+        if stream:
+            return SyncResult(lambda: cls.create_async_generator(model, messages, **kwargs))
+        return _WholeResult(lambda: cls.create_async_generator(model, messages, **kwargs))
+
+    @classmethod
+    async def create_async(cls, model: str, messages: Messages, **kwargs: Any) -> str:
+        """The whole text of the answer.
+
+        Raises:
+            TypeError: an unknown parameter. PenstockError: the answer failed.
+        """
+        kwargs.pop("stream", None)
+        return await cls.create_async_generator(model, messages, **kwargs).whole()
+
+    @classmethod
+    def get_parameters(cls) -> dict[str, inspect.Parameter]:
+        """Ordered name -> parameter of everything ``create_async_generator`` accepts."""
+        signature = inspect.signature(cls.create_async_generator)
+        return {
+            name: parameter
+            for name, parameter in signature.parameters.items()
+            if name not in _UNSHOWN
+        }
+
+    @classmethod
+    def get_dict(cls) -> dict[str, Any]:
+        """Name, addresses and flags; JSON can hold it."""
+        return {
+            "name": cls.__name__,
+            "url": cls.url,
+            "label": cls.label,
+            "login_url": cls.login_url,
+            "working": cls.working,
+            "needs_auth": cls.needs_auth,
+            "use_nodriver": cls.use_nodriver,
+            "supports_stream": cls.supports_stream,
+            "supports_system_message": cls.supports_system_message,
+            "supports_message_history": cls.supports_message_history,
+            "default_model": cls.default_model,
+        }
+
+    @classmethod
+    def refuse_unknown(cls, kwargs: Mapping[str, object]) -> None:
+        """Raise ``TypeError`` for parameters that do not exist, naming the nearest known one."""
+        for name in kwargs:
+            close = get_close_matches(name, cls.get_parameters(), n=1, cutoff=0.4)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise TypeError(f"{cls.__name__} has no parameter {name!r}{hint}")
+
+    @classmethod
+    def start(
+        cls,
+        factory: ProviderFactory,
+        config: ProviderConfig,
+        request: Callable[[], ChatRequest],
+        *,
+        session: Session | None,
+        return_conversation: bool = False,
+        model: str,
+    ) -> AsyncResult:
+        """The answer to ``request`` as the documented object; nothing is sent before iteration.
+
+        Args:
+            factory: makes the provider.
+            request: makes the request; its errors are raised by the first item.
+            session: the caller's own, or None for one that ends with the call.
+        """
+
+        def opener() -> EventStream:
+            return _opened(factory, config, request, session)
+
+        stream = AnswerStream(opener, provider=config.name, model=model)
+        return AsyncResult(stream, return_conversation=return_conversation)
+
+
+class _WholeResult(SyncResult):
+    """The whole answer as one piece (``stream=False``)."""
+
+    def __next__(self) -> str:
+        if self._ended:
+            raise StopIteration
+        self._ended = True
+        portal.acquire()
+        try:
+            result = self._make()
+            return portal.call(result.whole)
+        finally:
+            portal.release()
+
+
+@asynccontextmanager
+async def _opened(
+    factory: ProviderFactory,
+    config: ProviderConfig,
+    request: Callable[[], ChatRequest],
+    session: Session | None,
+) -> AsyncIterator[AsyncIterator[Sequence[Any]]]:
+    if session is not None:
+        async with factory(session, config).stream(request()) as batches:
+            yield batches
+        return
+    own = Session(SessionConfig(proxy=config.proxy))
+    try:
+        async with factory(own, config).stream(request()) as batches:
+            yield batches
+    finally:
+        await shielded(lambda: own.aclose(60.0))
+
+
+class ProviderModelMixin:
+    """Model names of a documented class: defaults, aliases, and whether others pass."""
+
+    provider_name: ClassVar[str]
+    default_model: ClassVar[str] = ""
+    models: ClassVar[list[str]] = []
+    model_aliases: ClassVar[dict[str, str]] = {}
+    open_models: ClassVar[bool] = False
+
+    @classmethod
+    def get_models(cls) -> list[str]:
+        """The known ids, a list of the caller's own."""
+        return list(cls.models)
+
+    @classmethod
+    def get_model(cls, model: str | None, *, open_list: bool | None = None) -> str:
+        """The id for ``model``: empty gives the default, an alias its target.
+
+        Args:
+            open_list: unknown names pass; by default as the class says.
+
+        Raises:
+            ModelNotFoundError: unknown, and the list is closed.
+        """
+        if not model:
+            return cls.default_model
+        name = cls.model_aliases.get(model, model)
+        if cls.open_models if open_list is None else open_list:
+            return name
+        check_model(name, (*cls.models, *cls.model_aliases), cls.provider_name)
+        return name
+
+
+def config_of(
+    name: str,
+    *,
+    base_url: str | None,
+    timeout: float | Timeouts | None,
+    proxy: str | None,
+    dialect: str | None = None,
+    api_key: str | None = None,
+    cookies: Mapping[str, str] | None = None,
+    headers: Mapping[str, str] | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> ProviderConfig:
+    """The parameters that all documented classes share, as a provider's configuration.
+
+    Raises:
+        BadRequestError: one of them is not what it should be; nothing was sent.
+    """
+    return ProviderConfig(
+        name=name,
+        base_url=None if base_url is None else base_url_of(base_url),
+        api_key=api_key,
+        cookies=dict(cookies or {}),
+        headers=dict(headers or {}),
+        proxy=proxy,
+        dialect=dialect,
+        timeouts=Timeouts.of(timeout),
+        options=dict(options or {}),
+    )
+
+
+def request_of(
+    model: str,
+    messages: Messages,
+    *,
+    media: Media = (),
+    sampling: Mapping[str, Any] | None = None,
+    conversation: Conversation | None = None,
+    extra: Mapping[str, Any] | None = None,
+    stream: bool = True,
+) -> ChatRequest:
+    """A documented call's parameters as a request; None among ``sampling`` means: not given.
+
+    Raises:
+        BadRequestError: the messages are not messages.
+    """
+    given = {name: value for name, value in (sampling or {}).items() if value is not None}
+    if "stop" in given:
+        stop = given["stop"]
+        given["stop"] = (stop,) if isinstance(stop, str) else tuple(stop)
+    return ChatRequest(
+        model=model,
+        messages=parse_messages(messages, media),
+        sampling=Sampling(**given),
+        conversation=conversation,
+        extra={name: value for name, value in (extra or {}).items() if value is not None},
+        stream=stream,
+    )

@@ -1,0 +1,243 @@
+"""The answer as its caller holds it: one object that owns a stream and ends in one way.
+
+Laws:
+* it ends with exactly one ``Finished`` or raises exactly one error; a provider that does neither
+  is at fault, and that is the error;
+* an error carries the text that had come;
+* left early - ``break`` with ``aclose``, ``async with``, cancellation, garbage collection - it
+  leaves the provider's context, and with it the connection and the remote side.
+
+Used without ``async with`` it enters itself at the first item and closes itself at the end. When
+the garbage collector finds it suspended, it hands its context to a task of the loop it ran in;
+this is one of the two places that make a task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Self
+
+from penstock.errors import PenstockError, ProtocolError
+from penstock.provider import EventStream
+from penstock.types import (
+    Conversation,
+    Event,
+    Finished,
+    FinishReason,
+    Notice,
+    Reasoning,
+    Reply,
+    Started,
+    Text,
+    ToolCall,
+    ToolCallPart,
+    Usage,
+)
+
+Opener = Callable[[], EventStream]
+
+
+class AnswerStream:
+    """One answer: an async iterator of events and an async context manager.
+
+    After the end the facts of the answer are attributes. Iterating twice goes on where the first
+    iteration stopped; two tasks must not iterate at the same time.
+
+    Attributes:
+        provider: name of the provider.
+        model: the model asked for.
+        started: ids the server gave, once known.
+        finished: the end of the answer; None before it, and after an error.
+    """
+
+    def __init__(self, opener: Opener, *, provider: str, model: str) -> None:
+        self.provider = provider
+        self.model = model
+        self.started: Started | None = None
+        self.finished: Finished | None = None
+        self._opener = opener
+        self._context: EventStream | None = None
+        self._batches: AsyncIterator[Sequence[Event]] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._queue: list[Event] = []
+        self._next = 0
+        self._ended = False
+        self._pieces: list[str] = []
+        self._reasoning: list[str] = []
+        self._tool_calls: dict[int, ToolCallPart] = {}
+
+    # -- facts ---------------------------------------------------------------------------------
+
+    @property
+    def partial(self) -> str:
+        """The text received so far, nothing trimmed."""
+        return "".join(self._pieces)
+
+    @property
+    def finish_reason(self) -> FinishReason | None:
+        """Why the answer ended; None before the end or where the wire does not tell."""
+        return self.finished.finish_reason if self.finished else None
+
+    @property
+    def usage(self) -> Usage | None:
+        """Token counts, where the server sent them."""
+        return self.finished.usage if self.finished else None
+
+    @property
+    def conversation(self) -> Conversation | None:
+        """The native conversation, moved on by this turn."""
+        return self.finished.conversation if self.finished else None
+
+    @property
+    def warnings(self) -> tuple[Notice, ...]:
+        """What to know about the answer although it is whole."""
+        return self.finished.warnings if self.finished else ()
+
+    # -- the stream ----------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        await self._enter()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        while self._next >= len(self._queue):
+            batch = await self.next_batch()
+            if batch is None:
+                raise StopAsyncIteration
+            self._queue, self._next = list(batch), 0
+        event = self._queue[self._next]
+        self._next += 1
+        return event
+
+    async def next_batch(self) -> Sequence[Event] | None:
+        """All events of the next network read; None after the end.
+
+        Raises:
+            PenstockError: the answer failed; ``partial`` holds the text that had come.
+        """
+        if self._ended:
+            return None
+        try:
+            if self._batches is None:
+                await self._enter()
+            assert self._batches is not None
+            batch = await anext(self._batches, None)
+            if batch is None:
+                raise ProtocolError("the provider ended its stream without an end")
+            self._note(batch)
+        except PenstockError as error:
+            self._complete(error)
+            await self.aclose()
+            raise
+        except BaseException:
+            await self.aclose()
+            raise
+        if self.finished is not None:
+            await self.aclose()
+        return batch
+
+    async def batches(self) -> AsyncIterator[Sequence[Event]]:
+        """The batches, one for each network read."""
+        while (batch := await self.next_batch()) is not None:
+            yield batch
+
+    async def text(self) -> AsyncIterator[str]:
+        """The pieces of text, exactly as they came."""
+        async for event in self:
+            if isinstance(event, Text):
+                yield event.text
+
+    async def reply(self) -> Reply:
+        """Read to the end and return the whole answer.
+
+        Raises:
+            PenstockError: the answer failed.
+        """
+        async with self:
+            while await self.next_batch() is not None:
+                pass
+        end = self.finished or Finished()
+        return Reply(
+            text=self.partial if end.final_text is None else end.final_text,
+            model=self.model,
+            provider=self.provider,
+            reasoning="".join(self._reasoning),
+            tool_calls=tuple(self._tool_calls[index] for index in sorted(self._tool_calls)),
+            finish_reason=end.finish_reason,
+            usage=end.usage,
+            conversation=end.conversation,
+            warnings=end.warnings,
+        )
+
+    async def aclose(self) -> None:
+        """Leave the stream. Before its end this stops the remote side; afterwards it is free."""
+        self._ended = True
+        context, self._context, self._batches = self._context, None, None
+        if context is not None:
+            await context.__aexit__(None, None, None)
+
+    def __del__(self) -> None:
+        context, loop = self._context, self._loop
+        if context is not None and loop is not None and not loop.is_closed():
+            self._context = None
+            loop.call_soon_threadsafe(_leave, loop, context)
+
+    async def _enter(self) -> None:
+        if self._context is not None or self._ended:
+            return
+        self._loop = asyncio.get_running_loop()
+        context = self._opener()
+        try:
+            self._batches = await context.__aenter__()
+        except PenstockError as error:
+            self._ended = True
+            self._complete(error)
+            raise
+        self._context = context
+
+    def _note(self, batch: Sequence[Event]) -> None:
+        for event in batch:
+            if type(event) is Text:
+                self._pieces.append(event.text)
+            elif isinstance(event, Reasoning):
+                self._reasoning.append(event.text)
+            elif isinstance(event, ToolCall):
+                self._note_tool_call(event)
+            elif isinstance(event, Started):
+                self.started = event
+            elif isinstance(event, Finished):
+                self.finished = event
+
+    def _note_tool_call(self, event: ToolCall) -> None:
+        known = self._tool_calls.get(event.index, ToolCallPart(id="", name=""))
+        self._tool_calls[event.index] = ToolCallPart(
+            id=event.id or known.id,
+            name=event.name or known.name,
+            arguments=known.arguments + event.arguments,
+        )
+
+    def _complete(self, error: PenstockError) -> None:
+        self._ended = True
+        error.provider = error.provider or self.provider
+        error.model = error.model or self.model
+        error.partial = error.partial or self.partial
+
+
+_leaving: set[asyncio.Task[object]] = set()
+
+
+def _leave(loop: asyncio.AbstractEventLoop, context: EventStream) -> None:
+    task = loop.create_task(_aexit(context))
+    _leaving.add(task)  # the loop holds its tasks weakly
+    task.add_done_callback(_leaving.discard)
+
+
+async def _aexit(context: EventStream) -> None:
+    await context.__aexit__(None, None, None)
