@@ -1,0 +1,81 @@
+# Every command of the project. `make` alone lists them.
+# PYTHON=/path/to/python chooses the interpreter for .venv; 3.11 or later.
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+MAKEFLAGS += --no-print-directory
+
+RUN := .venv/bin/python -m
+
+# Text from the command line travels in the environment, unexpanded: a question may hold quotes,
+# dollars and spaces without make or the shell reading anything into it.
+unexport PROVIDER QUESTION
+export DEMO_PROVIDER = $(value PROVIDER)
+export DEMO_QUESTION = $(value QUESTION)
+export PYTHON
+
+.PHONY: help
+help: ## list the commands
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | \
+	while IFS='|' read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
+
+.PHONY: setup
+setup: ## make .venv from the locked, hash-checked requirements
+	@tools/setup
+
+.PHONY: check
+check: setup ## form, types, import rules, sizes, freshness of the docs
+	@$(RUN) ruff format --check --quiet . || { echo "check: 'make fix' formats these"; exit 1; }
+	@$(RUN) ruff check --quiet .
+	@$(RUN) mypy
+	@said=$$(.venv/bin/lint-imports 2>&1) || { echo "$$said"; exit 1; }
+	@$(RUN) tools.check_sizes
+	@$(RUN) tools.generate_docs --check
+
+.PHONY: fix
+fix: setup ## put the form right and renew the generated pages
+	@$(RUN) ruff check --fix --quiet . || true
+	@$(RUN) ruff format --quiet .
+	@$(RUN) tools.generate_docs
+	@$(RUN) ruff check --quiet .
+
+.PHONY: test
+test: setup ## unit, replay, socket and sandbox tests, under three minutes
+	@$(RUN) pytest -m "not slow" -q $(ARGS)
+
+.PHONY: test-all
+test-all: setup ## the slow rest: import rules proved, package built and installed, coverage
+	@$(RUN) pytest -m slow -q $(ARGS)
+	@$(RUN) tools.check_package
+	@$(MAKE) coverage
+
+.PHONY: coverage
+coverage: setup ## branch coverage of codecs, dialects and replay kit; fails under 95 %
+	@$(RUN) pytest -m "not slow" -q --no-header --cov --cov-report=term $(ARGS)
+
+.PHONY: demo
+demo: setup ## every back end answers here: PROVIDER=... QUESTION="..." narrow it
+	@set --; \
+	if [ -n "$$DEMO_PROVIDER" ]; then set -- "$$@" "--provider=$$DEMO_PROVIDER"; fi; \
+	if [ -n "$$DEMO_QUESTION" ]; then set -- "$$@" "--question=$$DEMO_QUESTION"; fi; \
+	exec .venv/bin/penstock demo "$$@"
+
+.PHONY: bench
+bench: setup ## import time, start-up time and speed of the decoders against the budget
+	@$(RUN) tools.bench
+
+.PHONY: docs
+docs: setup ## build the documentation into site/, every warning an error
+	@$(RUN) tools.generate_docs --check
+	@NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --strict --quiet
+	@echo "docs: site/index.html"
+
+.PHONY: lock
+lock: setup ## renew requirements/*.txt from pyproject.toml
+	@tools/setup --lock
+
+.PHONY: clean
+clean: ## remove everything that was made, .venv and caches included
+	@rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	@rm -rf .coverage .coverage.* site dist build
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
