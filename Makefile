@@ -29,7 +29,7 @@ check: setup ## form, types, import rules, sizes, freshness of the docs
 	@$(RUN) ruff check --quiet .
 	@$(RUN) mypy
 	@said=$$(.venv/bin/lint-imports 2>&1) || { echo "$$said"; exit 1; }
-	@$(RUN) tools.check_sizes
+	@$(RUN) tools.check_habits
 	@$(RUN) tools.generate_docs --check
 
 .PHONY: fix

@@ -150,7 +150,7 @@ def install_locked(environment: dict[str, str]) -> None:
     """Install exactly what the lock names: by uv, else by pip."""
     if sync_with_uv(environment):
         return
-    done = run([PYTHON, *PIP_INSTALL, "-r", LOCK], environment)
+    done = run(environment, PYTHON, *PIP_INSTALL, "-r", LOCK)
     if done.returncode:
         raise SetupError(
             "could not install the locked requirements; the first time needs a package index.\n"
@@ -160,15 +160,16 @@ def install_locked(environment: dict[str, str]) -> None:
 
 def sync_with_uv(environment: dict[str, str]) -> bool:
     """Install by uv; False where there is no uv for this machine or it does not get through."""
-    if run([PYTHON, *PIP_INSTALL, "-r", UV_LOCK], environment).returncode or not UV.exists():
+    if run(environment, PYTHON, *PIP_INSTALL, "-r", UV_LOCK).returncode or not UV.exists():
         return False
-    command = [UV, "pip", "sync", "--quiet", "--require-hashes", "--python", PYTHON, LOCK]
-    return run(command, environment | index_of_pip(environment)).returncode == 0
+    options = ["--quiet", "--require-hashes", "--python"]
+    environment = environment | index_of_pip(environment)
+    return run(environment, UV, "pip", "sync", *options, PYTHON, LOCK).returncode == 0
 
 
 def index_of_pip(environment: dict[str, str]) -> dict[str, str]:
     """Pip's configured package index, in the words of uv, which does not read pip's files."""
-    done = run([PYTHON, "-m", "pip", "config", "list"], environment)
+    done = run(environment, PYTHON, "-m", "pip", "config", "list")
     values: dict[str, str] = {}
     for line in done.stdout.splitlines():
         key, _, value = line.partition("=")
@@ -186,8 +187,7 @@ def index_of_pip(environment: dict[str, str]) -> dict[str, str]:
 def install_project(environment: dict[str, str]) -> None:
     """Install this project, editable, with the build back end of the lock: no network."""
     options = ["--no-deps", "--no-build-isolation", "--no-index", "--quiet"]
-    command = [PYTHON, "-m", "pip", "install", *options, "-e", ROOT]
-    done = run(command, environment)
+    done = run(environment, PYTHON, "-m", "pip", "install", *options, "-e", ROOT)
     if done.returncode:
         raise SetupError("could not install Penstock itself.\n" + indented(done.stderr))
 
@@ -205,7 +205,7 @@ def renew_locks() -> None:
         command += ["--output-file", target]
         if name != "dev.txt":
             command += ["--constraint", LOCK]
-        done = run(command, environment, stdin="uv\n" if "-" in selection else None)
+        done = run(environment, *command, stdin="uv\n" if "-" in selection else None)
         if done.returncode:
             raise SetupError(f"could not resolve {name}.\n" + indented(done.stderr))
         text = target.read_text("utf-8")
@@ -214,7 +214,7 @@ def renew_locks() -> None:
 
 
 def run(
-    command: list[str | Path], environment: dict[str, str], stdin: str | None = None
+    environment: dict[str, str], *command: str | Path, stdin: str | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run a program in the project's directory and keep what it says."""
     return subprocess.run(

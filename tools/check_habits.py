@@ -1,0 +1,82 @@
+"""Check the habits of the repository that no other tool knows.
+
+Sizes (a wall for modules and functions), names that say nothing, mocks, host names in the locks.
+Prints one line for each breach and exits 1 when there is one. ``--tail`` prints the largest
+modules and functions instead, for the curious.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+MODULE_WALL = 600
+FUNCTION_WALL = 80
+EMPTY_NAMES = re.compile(r"(^|_)(utils?|helpers?|manager|misc|v2)(_|$)|^(base|new)_")
+HOST = re.compile(r"https?://|--(extra-)?index-url|--find-links")
+
+
+def main() -> int:
+    """Print every breach, or the largest things."""
+    parser = argparse.ArgumentParser(description="Check sizes, names, mocks and locks.")
+    parser.add_argument("--tail", action="store_true", help="print the largest modules instead")
+    if parser.parse_args().tail:
+        for lines, path in sorted(((len(text(p)), p) for p in sources()), reverse=True)[:15]:
+            print(f"{lines:5} {path.relative_to(ROOT)}")
+        return 0
+    breaches = [*breaches_of_sources(), *breaches_of_locks()]
+    print(*breaches, sep="\n", end="\n" if breaches else "")
+    return 1 if breaches else 0
+
+
+def sources() -> Iterator[Path]:
+    """Every Python file that people wrote."""
+    for folder in ("src", "tests", "tools"):
+        yield from sorted((ROOT / folder).rglob("*.py"))
+
+
+def text(path: Path) -> list[str]:
+    """The lines of a file."""
+    return path.read_text("utf-8").splitlines()
+
+
+def breaches_of_sources() -> Iterator[str]:
+    """Sizes, names and mocks."""
+    for path in sources():
+        place = path.relative_to(ROOT)
+        lines = text(path)
+        if len(lines) > MODULE_WALL:
+            yield f"{place}: {len(lines)} lines; the wall is {MODULE_WALL}"
+        if EMPTY_NAMES.search(path.stem):
+            yield f"{place}: the name says nothing about its content"
+        yield from breaches_of_tree(place, ast.parse("\n".join(lines)))
+
+
+def breaches_of_tree(place: Path, tree: ast.Module) -> Iterator[str]:
+    """Long functions and imported mocks."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            length = (node.end_lineno or node.lineno) - node.lineno + 1
+            if length > FUNCTION_WALL:
+                yield f"{place}:{node.lineno}: {node.name} has {length} lines; {FUNCTION_WALL} max"
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names = {alias.name for alias in node.names} | {getattr(node, "module", "") or ""}
+            if names & {"mock", "unittest.mock", "pytest_mock", "aioresponses", "responses"}:
+                yield f"{place}:{node.lineno}: no mock library; tests use public seams"
+
+
+def breaches_of_locks() -> Iterator[str]:
+    """A lock names packages and hashes, never where they come from."""
+    for path in sorted((ROOT / "requirements").iterdir()):
+        for number, line in enumerate(text(path), 1):
+            if HOST.search(line):
+                yield f"{path.relative_to(ROOT)}:{number}: a lock names no host"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
