@@ -49,6 +49,7 @@ class AnswerStream:
         model: the model asked for.
         started: ids the server gave, once known.
         finished: the end of the answer; None before it, and after an error.
+        whole: set before it is entered where only the whole answer is wanted.
     """
 
     def __init__(self, opener: Opener, *, provider: str, model: str) -> None:
@@ -56,6 +57,7 @@ class AnswerStream:
         self.model = model
         self.started: Started | None = None
         self.finished: Finished | None = None
+        self.whole = False
         self._opener = opener
         self._context: EventStream | None = None
         self._batches: AsyncIterator[Sequence[Event]] | None = None

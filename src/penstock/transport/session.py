@@ -133,7 +133,8 @@ class Response:
         """Close the connection; a pending read ends with an error."""
         self._raw.close()
 
-    def _free(self) -> None:
+    def free(self) -> None:
+        """Give the connection back, or close it where the body was not read to its end."""
         if self._ended:
             self._raw.release()
         else:
@@ -200,7 +201,7 @@ class Session:
                     yield response
                     return
             finally:
-                response._free()
+                response.free()
             request = target
         raise RedirectError("the server redirects in a circle")
 

@@ -1,4 +1,4 @@
-"""An HTTP error answer to one of our errors: kind by status, the server's words, the wait asked for.
+"""An HTTP error answer to one of our errors: its kind, the server's words, the wait asked for.
 
 A dialect that knows better changes the kind; this is the common part. Bodies are JSON in several
 shapes, HTML pages of gateways, or bare text (the "errors" sections of ``wire/*.md``).

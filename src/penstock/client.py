@@ -1,0 +1,279 @@
+"""The client: joins registry, configuration, session and providers. Nothing else does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from typing import Any, Self
+
+import msgspec
+
+from penstock.config import Settings, load
+from penstock.errors import BadRequestError, ConfigError
+from penstock.prompts import Media, parse_messages
+from penstock.provider import EventStream, Provider, ProviderConfig
+from penstock.registry import Registry
+from penstock.stream import AnswerStream
+from penstock.transport import Session, shielded
+from penstock.types import (
+    ChatRequest,
+    Conversation,
+    Messages,
+    ModelInfo,
+    Reply,
+    Sampling,
+    Timeouts,
+    Tool,
+)
+from penstock.wire.request import base_url_of
+
+
+class Client:
+    """Every back end through one contract.
+
+    A client holds connections and should be closed: ``async with Client() as client``. It may be
+    used by many tasks of one event loop at once. Nothing is opened before the first call.
+
+    Args:
+        config: settings, or the path of a ``penstock.toml``; by default the file and environment
+            are read as ``penstock.config.load`` says.
+        providers: provider -> configuration (or a mapping of its fields), over what ``config``
+            says. A new name needs ``base_url`` and is taken for an OpenAI-compatible server.
+        timeout: seconds for the first piece and between pieces, or ``Timeouts``.
+        proxy: URL of an HTTP or SOCKS proxy for all providers.
+        session: connections to share; the client then leaves them open.
+        cleanup: delete the remote conversations this client used when it is closed.
+
+    Raises:
+        ConfigError: the configuration is wrong; file, key and line are named.
+    """
+
+    def __init__(
+        self,
+        *,
+        config: Settings | str | PathLike[str] | None = None,
+        providers: Mapping[str, ProviderConfig | Mapping[str, Any]] | None = None,
+        timeout: float | Timeouts | None = None,
+        proxy: str | None = None,
+        session: Session | None = None,
+        cleanup: bool = False,
+    ) -> None:
+        self.registry = Registry()
+        self.settings = (
+            config if isinstance(config, Settings) else load(config, known=self.registry.key_names)
+        )
+        connection = self.settings.session
+        if proxy is not None:
+            connection = msgspec.structs.replace(connection, proxy=proxy)
+        self.session = session or Session(connection)
+        self._own_session = session is None
+        self._timeouts = None if timeout is None else Timeouts.of(timeout)
+        self._configs = dict(self.settings.providers)
+        for name, given in (providers or {}).items():
+            self._configs[name] = self._merged(name, given)
+        self._providers: dict[str, Provider] = {}
+        self._cleanup = cleanup
+        self._used: list[tuple[Provider, Conversation]] = []
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> list[str]:
+        """Finish the cleanups and close all connections.
+
+        Returns:
+            What could not be undone on remote servers, as labels; empty if all is clean.
+        """
+        used, self._used = self._used, []
+        for provider, conversation in used:
+            if conversation.id is not None:
+                label = f"{provider.name}: delete conversation {conversation.id}"
+                await self.session.outbox.settle(label, conversation.delete)
+        left: list[str] = []
+        if self._own_session:
+            await shielded(lambda: self._close_session(left), wait=10.0)
+        return left
+
+    async def _close_session(self, left: list[str]) -> None:
+        left.extend(await self.session.aclose())
+
+    def stream(  # noqa: PLR0913 - the field's parameters under the field's names
+        self,
+        model: str | ChatRequest,
+        messages: Messages = (),
+        *,
+        system: str | None = None,
+        conversation: Conversation | None = None,
+        temperature: float | None = None,
+        top_p: float | None = None,
+        top_k: int | None = None,
+        max_tokens: int | None = None,
+        stop: str | Sequence[str] | None = None,
+        seed: int | None = None,
+        sampling: Sampling | None = None,
+        tools: Sequence[Tool] = (),
+        media: Media = (),
+        extra: Mapping[str, Any] | None = None,
+        timeout: float | Timeouts | None = None,
+    ) -> AnswerStream:
+        """The answer as a stream of events. Nothing is sent before it is entered or iterated.
+
+        Args:
+            model: ``provider/model``, an alias, or a whole ``ChatRequest`` whose model is so named.
+            messages: a question, or a list of messages.
+            system: a system message to go in front.
+            conversation: a native conversation to continue (``client.conversation(model)``).
+            stop: up to the server: texts that end the answer.
+            sampling: all sampling parameters at once; the single ones win over it.
+            media: images for the last user message, as (bytes, file name).
+            extra: raw parameters by the server's own names.
+            timeout: seconds, or ``Timeouts``, for this call.
+
+        Raises:
+            BadRequestError, ModelNotFoundError: here, before anything is sent.
+            PenstockError: from the stream; its docstring says how it ends.
+        """
+        if isinstance(model, ChatRequest):
+            return self._start(model, timeout)
+        given = {
+            "temperature": temperature,
+            "top_p": top_p,
+            "top_k": top_k,
+            "max_tokens": max_tokens,
+            "seed": seed,
+            "stop": (stop,) if isinstance(stop, str) else tuple(stop) if stop else None,
+        }
+        parsed = parse_messages(messages, media)
+        if system is not None:
+            parsed = (*parse_messages([{"role": "system", "content": system}]), *parsed)
+        request = ChatRequest(
+            model=model,
+            messages=parsed,
+            sampling=msgspec.structs.replace(
+                sampling or Sampling(), **{k: v for k, v in given.items() if v is not None}
+            ),
+            conversation=conversation,
+            tools=tuple(tools),
+            extra=dict(extra or {}),
+        )
+        return self._start(request, timeout)
+
+    async def complete(
+        self, model: str | ChatRequest, messages: Messages = (), **parameters: Any
+    ) -> Reply:
+        """The whole answer. Parameters and errors are those of ``stream``.
+
+        The partial text of a failed answer is in the error's ``partial``.
+        """
+        stream = self.stream(model, messages, **parameters)
+        stream.whole = True
+        return await stream.reply()
+
+    def conversation(self, model: str) -> Conversation:
+        """A new native conversation with ``provider/model``; nothing is sent.
+
+        Raises:
+            BadRequestError: the provider has none. ModelNotFoundError: no such provider.
+        """
+        name, rest = self.resolve(model)
+        return self.provider(name).conversation(rest)
+
+    async def delete(self, model: str, conversation: Conversation) -> None:
+        """Delete the remote side of a conversation with ``provider/model``; gone is a success.
+
+        Raises:
+            PenstockError: the server refused.
+        """
+        await self.provider(self.resolve(model)[0]).delete(conversation)
+
+    async def models(self, provider: str | None = None) -> list[ModelInfo]:
+        """The models of one provider, or of all configured ones, as ``provider/model``.
+
+        Raises:
+            PenstockError: the one provider asked for could not say.
+        """
+        names = [provider] if provider else sorted(self._configs)
+        found: list[ModelInfo] = []
+        for name in names:
+            listed = await self.provider(self.resolve(name)[0]).models()
+            found += [msgspec.structs.replace(info, id=f"{name}/{info.id}") for info in listed]
+        return found
+
+    def resolve(self, model: str) -> tuple[str, str]:
+        """``provider/model`` or an alias -> (provider, model).
+
+        Raises:
+            ModelNotFoundError: there is no such provider.
+        """
+        model = self.settings.aliases.get(model, model)
+        return self.registry.split(model, self._configs)
+
+    def provider(self, name: str) -> Provider:
+        """The provider of that name, made at its first use.
+
+        Raises:
+            ConfigError: it is not configured as it needs.
+        """
+        provider = self._providers.get(name)
+        if provider is None:
+            provider = self._providers[name] = self._make(self._config(name))
+        return provider
+
+    def _start(self, request: ChatRequest, timeout: float | Timeouts | None) -> AnswerStream:
+        name, model = self.resolve(request.model)
+        request = msgspec.structs.replace(request, model=model)
+        provider = self.provider(name)
+        if timeout is not None:
+            provider = self._make(self._config(name).with_(timeouts=Timeouts.of(timeout)))
+        if request.conversation is not None and self._cleanup:
+            self._used.append((provider, request.conversation))
+
+        def opener() -> EventStream:
+            return provider.stream(
+                msgspec.structs.replace(request, stream=False) if stream.whole else request
+            )
+
+        stream = AnswerStream(opener, provider=name, model=model)
+        return stream
+
+    def _make(self, config: ProviderConfig) -> Provider:
+        known = config.name in self.registry.entries
+        if not known and config.base_url is None:
+            raise ConfigError(f"provider {config.name} needs a base_url", provider=config.name)
+        factory = self.registry.factory(config.name if known else "openai_compatible")
+        return factory(self.session, config)
+
+    def _config(self, name: str) -> ProviderConfig:
+        config = self._configs.get(name) or ProviderConfig(name=name)
+        entry = self.registry.entries.get(name)
+        if entry is not None and entry.needs_base_url and config.base_url is None:
+            raise ConfigError(
+                f"{entry.label} has no public server; set its address: "
+                f"base_url in [providers.{name}] of penstock.toml, or PENSTOCK_{name.upper()}"
+                "_BASE_URL",
+                provider=name,
+                param="base_url",
+            )
+        return config if self._timeouts is None else config.with_(timeouts=self._timeouts)
+
+    def _merged(self, name: str, given: ProviderConfig | Mapping[str, Any]) -> ProviderConfig:
+        if isinstance(given, ProviderConfig):
+            return given
+        fields = dict(given)
+        if "timeout" in fields:
+            fields["timeouts"] = Timeouts.of(fields.pop("timeout"))
+        if fields.get("base_url") is not None:
+            fields["base_url"] = base_url_of(fields["base_url"])
+        known = ProviderConfig.__struct_fields__
+        for field in fields:
+            if field not in known:
+                raise BadRequestError(
+                    f"providers[{name!r}] has no setting {field!r}; known are "
+                    f"{', '.join(known[1:])} and timeout",
+                    param=field,
+                )
+        base = self._configs.get(name) or ProviderConfig(name=name)
+        return base.with_(**fields)

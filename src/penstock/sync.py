@@ -1,0 +1,177 @@
+"""The same client for scripts, notebooks and threads.
+
+Calls run in the process's one portal thread; no event loop of the caller is touched, so all of
+this works inside a running loop, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from typing import Any, Self, TypeVar
+
+from penstock import client as async_client
+from penstock.portal import portal
+from penstock.stream import AnswerStream
+from penstock.types import (
+    ChatRequest,
+    Conversation,
+    Event,
+    FinishReason,
+    Messages,
+    ModelInfo,
+    Notice,
+    Reply,
+    Started,
+    Text,
+    Usage,
+)
+
+T = TypeVar("T")
+
+
+class Client:
+    """The sync twin of ``penstock.Client``; arguments are the same.
+
+    ``with penstock.sync.Client() as client``. It may be used by several threads at once.
+
+    Raises:
+        ConfigError: the configuration is wrong.
+    """
+
+    def __init__(self, **arguments: Any) -> None:
+        portal.acquire()
+        self._open = True
+        try:
+            self._client = portal.call(lambda: _made(arguments))
+        except BaseException:
+            self._open = False
+            portal.release()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_open", False):
+            self.close()
+
+    def close(self) -> list[str]:
+        """Finish the cleanups and close all connections; returns what could not be undone."""
+        if not self._open:
+            return []
+        self._open = False
+        try:
+            return portal.call(self._client.aclose)
+        finally:
+            portal.release()
+
+    def stream(
+        self, model: str | ChatRequest, messages: Messages = (), **parameters: Any
+    ) -> Answer:
+        """As ``penstock.Client.stream``; the answer is a plain iterator of events."""
+        return Answer(self._client.stream(model, messages, **parameters))
+
+    def complete(
+        self, model: str | ChatRequest, messages: Messages = (), **parameters: Any
+    ) -> Reply:
+        """As ``penstock.Client.complete``."""
+        return portal.call(lambda: self._client.complete(model, messages, **parameters))
+
+    def models(self, provider: str | None = None) -> list[ModelInfo]:
+        """As ``penstock.Client.models``."""
+        return portal.call(lambda: self._client.models(provider))
+
+    def conversation(self, model: str) -> Conversation:
+        """As ``penstock.Client.conversation``."""
+        return self._client.conversation(model)
+
+    def delete(self, model: str, conversation: Conversation) -> None:
+        """As ``penstock.Client.delete``."""
+        portal.call(lambda: self._client.delete(model, conversation))
+
+
+class Answer:
+    """One answer: an iterator of events and a context manager; see ``AnswerStream``.
+
+    One network read crosses the threads as one batch, not one hop for each token.
+    """
+
+    def __init__(self, stream: AnswerStream) -> None:
+        self._stream = stream
+        self._queue: Iterator[Event] = iter(())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Event:
+        while True:
+            for event in self._queue:
+                return event
+            batch = self._call(self._stream.next_batch)
+            if batch is None:
+                raise StopIteration
+            self._queue = iter(batch)
+
+    def text(self) -> Iterator[str]:
+        """The pieces of text, exactly as they came."""
+        for event in self:
+            if isinstance(event, Text):
+                yield event.text
+
+    def reply(self) -> Reply:
+        """Read to the end and return the whole answer."""
+        return self._call(self._stream.reply)
+
+    def close(self) -> None:
+        """Leave the answer; before its end this stops the remote side."""
+        self._call(self._stream.aclose)
+
+    def _call(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        try:
+            return portal.call(make)
+        except KeyboardInterrupt:
+            portal.call(self._stream.aclose)
+            raise
+
+    @property
+    def started(self) -> Started | None:
+        """Ids the server gave, once known."""
+        return self._stream.started
+
+    @property
+    def partial(self) -> str:
+        """The text received so far."""
+        return self._stream.partial
+
+    @property
+    def finish_reason(self) -> FinishReason | None:
+        """Why the answer ended; None before its end."""
+        return self._stream.finish_reason
+
+    @property
+    def usage(self) -> Usage | None:
+        """Token counts, where the server sent them."""
+        return self._stream.usage
+
+    @property
+    def conversation(self) -> Conversation | None:
+        """The native conversation, moved on by this turn."""
+        return self._stream.conversation
+
+    @property
+    def warnings(self) -> Sequence[Notice]:
+        """What to know about the answer although it is whole."""
+        return self._stream.warnings
+
+
+async def _made(arguments: dict[str, Any]) -> async_client.Client:
+    return async_client.Client(**arguments)
