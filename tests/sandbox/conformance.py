@@ -113,11 +113,12 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
         main: Name in `Sandbox.urls` of every other host.
         host: Whether the recorded Host header is sent.
         headers: Names of answer headers that must be equal, in small letters.
-        tags: JSON keys whose text is part of a frame's kind.
+        tags: JSON keys whose text or truth is part of a frame's kind.
         loose: Paths of JSON values not looked at, as in `grammar.shape`; say why.
         floating: Frames that may stand anywhere in a stream (searched in the kind).
         interrupts: Ends of paths of requests sent in the middle of a stream.
         exact_refusals: Whether answers from status 400 on must have the same words.
+        varying: Regular expression of parts of those words that may differ; say why.
     """
 
     main: str
@@ -130,6 +131,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     floating: str = ""
     interrupts: tuple[str, ...] = ("/stop-generating", "/cancel")
     exact_refusals: bool = True
+    varying: str = ""
 
 
 class Answer(msgspec.Struct):
@@ -333,7 +335,8 @@ class _Replay:
         return found
 
     def _words(self, body: bytes) -> str:
-        return re.sub(self._rules.identifiers, "<id>", body.decode("utf-8", "replace"))
+        words = re.sub(self._rules.identifiers, "<id>", body.decode("utf-8", "replace"))
+        return re.sub(self._rules.varying, "<varies>", words) if self._rules.varying else words
 
 
 def _header(headers: Sequence[tuple[str, str]], name: str) -> str:

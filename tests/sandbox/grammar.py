@@ -42,7 +42,7 @@ def shape(value: JSON, tags: Sequence[str] = (), loose: Sequence[str] = (), at: 
 
     Args:
         value: The value.
-        tags: Keys whose text is part of the kind, such as ``type``.
+        tags: Keys whose text or truth is part of the kind, such as ``type``.
         loose: Regular expressions of paths (``a.b[].c``) whose values are not looked at.
         at: Path of the value.
     """
@@ -51,7 +51,7 @@ def shape(value: JSON, tags: Sequence[str] = (), loose: Sequence[str] = (), at: 
     if isinstance(value, dict):
         parts = (
             f"{key}={member}"
-            if key in tags and isinstance(member, str)
+            if key in tags and isinstance(member, str | bool)
             else f"{key}:{shape(member, tags, loose, f'{at}.{key}'.lstrip('.'))}"
             for key, member in value.items()
         )

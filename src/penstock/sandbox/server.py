@@ -197,9 +197,21 @@ class Server:
         """aiohttp middlewares of the server's own, outermost first."""
         return ()
 
-    def run(self, prompt: Prompt) -> Run:
-        """Start a generation. It goes on until its end, `Run.cancel`, or the close."""
-        run = Run(prompt, self.script, self.pace, self._run_ended)
+    def run(self, prompt: Prompt, then: Callable[[Run], None] | None = None) -> Run:
+        """Start a generation. It goes on until its end, `Run.cancel`, or the close.
+
+        Args:
+            prompt: What is asked of the model.
+            then: Called once when the run has ended, whoever reads it: the place to
+                store the answer.
+        """
+
+        def ended(run: Run) -> None:
+            self._run_ended(run)
+            if then is not None:
+                then(run)
+
+        run = Run(prompt, self.script, self.pace, ended)
         self._counts.started += 1
         self._counts.running += 1
         self._running.add(run)
