@@ -10,8 +10,12 @@ RUN := .venv/bin/python -m
 # Text from the command line travels in the environment, unexpanded: a question may hold quotes,
 # dollars and spaces without make or the shell reading anything into it.
 unexport PROVIDER QUESTION
-export DEMO_PROVIDER = $(value PROVIDER)
-export DEMO_QUESTION = $(value QUESTION)
+ifdef PROVIDER
+export PENSTOCK_DEMO_PROVIDER = $(value PROVIDER)
+endif
+ifdef QUESTION
+export PENSTOCK_DEMO_QUESTION = $(value QUESTION)
+endif
 export PYTHON
 
 .PHONY: help
@@ -55,10 +59,7 @@ coverage: setup ## branch coverage of codecs, dialects and replay kit; fails und
 
 .PHONY: demo
 demo: setup ## every back end answers here: PROVIDER=... QUESTION="..." narrow it
-	@set --; \
-	if [ -n "$$DEMO_PROVIDER" ]; then set -- "$$@" "--provider=$$DEMO_PROVIDER"; fi; \
-	if [ -n "$$DEMO_QUESTION" ]; then set -- "$$@" "--question=$$DEMO_QUESTION"; fi; \
-	exec .venv/bin/penstock demo "$$@"
+	@.venv/bin/penstock demo
 
 .PHONY: bench
 bench: setup ## import time, start-up time and speed of the decoders against the budget

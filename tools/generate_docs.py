@@ -1,0 +1,207 @@
+"""Write the parts of the documentation that the code knows better.
+
+A page asks for such a part by name, and this program writes it between the two comments:
+
+    <!-- generated: errors -->
+    <!-- /generated -->
+
+``--check`` writes nothing and fails, naming the pages, where a part is stale.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from penstock import errors
+from penstock.registry import ProviderEntry, Registry
+
+ROOT = Path(__file__).resolve().parent.parent
+PART = re.compile(
+    r"(?P<open><!-- generated: (?P<name>[a-z-]+)(?: (?P<argument>[\w.-]+))? -->\n)"
+    r"(?P<text>.*?)"
+    r"(?P<close><!-- /generated -->)",
+    re.DOTALL,
+)
+
+
+def main() -> int:
+    """Renew the pages, or say which are stale."""
+    parser = argparse.ArgumentParser(description="Write the generated parts of the docs.")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if stale")
+    check = parser.parse_args().check
+    stale = [path for path in pages() if renew(path, write=not check)]
+    for path in stale:
+        print(f"docs: {path.relative_to(ROOT)} {'is stale: make fix' if check else 'renewed'}")
+    return int(check and bool(stale))
+
+
+def pages() -> Iterator[Path]:
+    """Every page that may hold a generated part."""
+    yield ROOT / "README.md"
+    yield from sorted((ROOT / "docs").rglob("*.md"))
+
+
+def renew(path: Path, *, write: bool) -> bool:
+    """Bring a page's generated parts up to date; whether they were not."""
+    old = path.read_text("utf-8")
+    new = PART.sub(lambda part: rendered(part, path), old)
+    if new != old and write:
+        path.write_text(new, "utf-8")
+    return new != old
+
+
+def rendered(part: re.Match[str], page: Path) -> str:
+    """The part of this page with its text made anew."""
+    renderer = RENDERERS.get(part["name"])
+    if renderer is None:
+        raise SystemExit(f"docs: no generated part is called {part['name']!r}: {[*RENDERERS]}")
+    return f"{part['open']}\n{renderer(part['argument'] or '', page).strip()}\n\n{part['close']}"
+
+
+def table(header: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> str:
+    """A Markdown table."""
+    lines = [header, ("---",) * len(header), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def error_tree(_: str, _page: Path) -> str:
+    """The tree as the docstring of penstock.errors draws it, and each class in its words."""
+    drawing = re.search(r"^ +PenstockError\n(?: +\S.*\n)+", errors.__doc__ or "", re.MULTILINE)
+    if drawing is None:
+        raise SystemExit("docs: the docstring of penstock.errors draws no tree")
+    rows = (
+        (f"`{name}`", f"`{cls.kind}`", summary(cls))
+        for name, cls in vars(errors).items()
+        if inspect.isclass(cls)
+        and issubclass(cls, errors.PenstockError)
+        and cls.__module__ == errors.__name__
+    )
+    tree = inspect.cleandoc("\n" + drawing[0])
+    attributes = table(("attribute", "meaning"), described(errors.PenstockError))
+    return f"```text\n{tree}\n```\n\n{table(('class', 'kind', 'when'), rows)}\n\n{attributes}"
+
+
+def provider_table(which: str, page: Path) -> str:
+    """The providers that come with Penstock: all, or one row for each protocol (``dialects``)."""
+    entries = [e for e in Registry().entries.values() if not e.plugin]
+    if which == "dialects":
+        entries = [e for e in entries if e.dialects != ("chat-completions",) or e.needs_base_url]
+    return table(
+        ("name", "back end", "dialects", "needs"), (provider_row(entry, page) for entry in entries)
+    )
+
+
+def provider_row(entry: ProviderEntry, page: Path) -> tuple[str, ...]:
+    """One line of the table of providers; linked where the provider has a page."""
+    target = ROOT / "docs" / "providers" / f"{entry.name}.md"
+    link = os.path.relpath(target, page.parent)
+    label = f"[{entry.label}]({link})" if target.exists() else entry.label
+    needs = f"{entry.needs} (`{entry.key_env}`)" if entry.key_env else entry.needs
+    dialects = ", ".join(f"`{dialect}`" for dialect in entry.dialects)
+    return f"`{entry.name}`", label, dialects, needs or "nothing"
+
+
+def command_help(name: str, _page: Path) -> str:
+    """What ``--help`` says: of one command, or of the program and all its commands."""
+    program: click.Command = import_from("penstock.cli.main.main")
+    context = click.Context(program, info_name="penstock", terminal_width=90)
+    if not isinstance(program, click.Group):
+        raise SystemExit("docs: penstock.cli.main.main is no group of commands")
+    names = [name] if name else program.list_commands(context)
+    parts = [] if name else [fenced(program.get_help(context))]
+    for each in names:
+        command = program.get_command(context, each)
+        if command is None:
+            raise SystemExit(f"docs: no command is called {each!r}")
+        parts.append(
+            f"## `penstock {each}`\n\n" * (not name) + "\n\n".join(helps(command, context))
+        )
+    return "\n\n".join(parts)
+
+
+def helps(command: click.Command, parent: click.Context) -> Iterator[str]:
+    """The help of a command and of the commands below it."""
+    context = click.Context(command, info_name=command.name, parent=parent, terminal_width=90)
+    yield fenced(command.get_help(context))
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            if below := command.get_command(context, name):
+                yield from helps(below, context)
+
+
+def fields(path: str, _page: Path) -> str:
+    """The fields of a struct: name, type, default, meaning."""
+    struct = import_from(path)
+    told = dict(described(struct))
+    rows = (
+        (f"`{field.name}`", kind_of(field.type), default_of(field), told.get(f"`{field.name}`", ""))
+        for field in msgspec.structs.fields(struct)
+    )
+    return table(("name", "type", "default", "meaning"), rows)
+
+
+def kind_of(annotation: object) -> str:
+    """A type as a reader of the configuration would say it."""
+    text = getattr(annotation, "__name__", "") if isinstance(annotation, type) else str(annotation)
+    text = re.sub(r"\b(?:\w+\.)+(\w+)", r"\1", text).replace(" | None", "")
+    return f"`{text}`".replace("|", "\\|")
+
+
+def default_of(field: msgspec.structs.FieldInfo) -> str:
+    """A default as it would be written, or nothing."""
+    if field.default_factory is not msgspec.NODEFAULT:
+        return ""
+    value = field.default
+    return "" if value in (None, msgspec.NODEFAULT, (), "") else f"`{value!r}`"
+
+
+def described(thing: object) -> Iterator[tuple[str, str]]:
+    """The attributes that a docstring in Google's form describes."""
+    doc = inspect.cleandoc(thing.__doc__ or "")
+    _, _, section = doc.partition("Attributes:\n")
+    section = re.split(r"\n(?=\S)", section)[0]
+    for name, text in re.findall(r"^    (\w+): (.*(?:\n {8,}.*)*)", section, re.MULTILINE):
+        yield f"`{name}`", markdown(text)
+
+
+def summary(thing: object) -> str:
+    """The first paragraph of a docstring, in one line."""
+    return markdown(inspect.cleandoc(thing.__doc__ or "").split("\n\n")[0])
+
+
+def markdown(text: str) -> str:
+    """A docstring's words as one line of Markdown."""
+    return " ".join(text.replace("``", "`").split()).replace("|", "\\|")
+
+
+def fenced(text: str) -> str:
+    """Text shown as it is."""
+    return f"```text\n{text.strip()}\n```"
+
+
+def import_from(path: str) -> Any:
+    """The object at ``package.module.name``."""
+    module, _, name = path.rpartition(".")
+    return getattr(import_module(module), name)
+
+
+RENDERERS: dict[str, Callable[[str, Path], str]] = {
+    "errors": error_tree,
+    "providers": provider_table,
+    "cli": command_help,
+    "fields": fields,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())
