@@ -23,6 +23,7 @@ import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -34,6 +35,7 @@ DOCUMENTATION_NETWORKS = tuple(
     ipaddress.ip_network(network)
     for network in ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24")
 )
+PERSONAL = ("_PROXY", "_API_KEY", "_API_TOKEN")
 LOCAL_NAMES = frozenset({"localhost", "", "0.0.0.0", socket.gethostname().lower()})
 
 
@@ -139,10 +141,11 @@ def _judged() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No key, proxy or setting of the person who runs the tests is seen by one."""
+    """No key, proxy, setting or file of the person who runs the tests is seen by one."""
     for name in list(os.environ):
-        if name.startswith("PENSTOCK_") or name.lower().endswith("_proxy"):
+        if name.startswith("PENSTOCK_") or name.upper().endswith(PERSONAL):
             monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(Path(os.devnull, "none")))
 
 
 @pytest_asyncio.fixture

@@ -1,0 +1,110 @@
+"""Every code block of the README and the documentation does what the page says.
+
+The blocks of a page run in order in one empty folder; Python blocks share their names. What a
+comment before a block can ask for is explained in CONTRIBUTING.md.
+"""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import doctest
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from collections.abc import Awaitable
+from pathlib import Path
+
+import pytest
+
+from tests.docs.blocks import Block, blocks_of, commands_of, pages
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMAND_LIMIT = 30.0
+OUTPUT = doctest.OutputChecker()
+LOOSE = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+
+class Page:
+    """The state that the blocks of one page share."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.names: dict[str, object] = {"__name__": "__main__"}
+
+    def run(self, block: Block) -> None:
+        """Do what the block's language asks for."""
+        if name := block.marks.get("file"):
+            Path(name).write_text(block.text, "utf-8")
+        if block.language == "python":
+            self.run_python(block)
+        elif block.language == "console":
+            self.run_console(block)
+        elif block.language == "toml":
+            tomllib.loads(block.text)
+        elif block.language == "json":
+            json.loads(block.text)
+
+    def run_python(self, block: Block) -> None:
+        """Run the block; line numbers in a traceback are those of the page."""
+        source = "\n" * (block.line - 1) + block.text
+        flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+        code = compile(source, str(self.path), "exec", flags=flags, dont_inherit=True)
+        result = eval(code, self.names)
+        if isinstance(result, Awaitable):
+            asyncio.run(finished(result))
+
+    def run_console(self, block: Block) -> None:
+        """Run the commands; only the last one may end otherwise than with 0."""
+        commands = commands_of(block)
+        for number, (command, shown) in enumerate(commands, 1):
+            expected = int(block.marks.get("exit", "0")) if number == len(commands) else 0
+            done = subprocess.run(
+                ["sh", "-c", command],
+                capture_output=True,
+                text=True,
+                timeout=COMMAND_LIMIT,
+                stdin=subprocess.DEVNULL,
+                check=False,
+            )
+            said = (done.stdout + done.stderr).strip()
+            assert done.returncode == expected, f"$ {command}\n{said}"
+            if shown:
+                assert OUTPUT.check_output(f"{shown}\n", f"{said}\n", LOOSE), (
+                    f"$ {command}\nthe page shows:\n{shown}\nit says:\n{said}"
+                )
+
+
+async def finished(result: Awaitable[object]) -> None:
+    """Await anything awaitable."""
+    await result
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder with our commands in reach and a plain terminal."""
+    monkeypatch.chdir(tmp_path)
+    binaries = str(Path(sys.executable).parent)
+    monkeypatch.setenv("PATH", os.pathsep.join([binaries, os.environ.get("PATH", "")]))
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "100")
+    return tmp_path
+
+
+@pytest.mark.usefixtures("workplace")
+@pytest.mark.parametrize("path", pages(ROOT), ids=lambda path: str(path.relative_to(ROOT)))
+def test_blocks_of_the_page_run(path: Path, request: pytest.FixtureRequest) -> None:
+    page = Page(path)
+    for block in blocks_of(path.read_text("utf-8")):
+        if "sandbox" in block.marks:
+            request.getfixturevalue("sandbox")
+        if "skip" in block.marks:
+            assert block.marks["skip"], f"line {block.line}: a skipped block says why"
+            continue
+        try:
+            page.run(block)
+        except Exception as error:
+            error.add_note(f"{path.relative_to(ROOT)}, block at line {block.line}")
+            raise
