@@ -24,7 +24,7 @@ from penstock.errors import (
 
 Phase = Literal["open", "read"]
 
-LIBRARY_ERRORS: tuple[type[Exception], ...] = (
+_LIBRARY_ERRORS: tuple[type[Exception], ...] = (
     aiohttp.ClientError,
     http_exceptions.HttpProcessingError,
     asyncio.IncompleteReadError,
@@ -32,7 +32,14 @@ LIBRARY_ERRORS: tuple[type[Exception], ...] = (
     OSError,
     ValueError,
 )
-"""What the library may raise; ``TimeoutError`` is an ``OSError``."""
+# ``TimeoutError`` is an ``OSError``.
+
+
+def from_library(error: Exception) -> bool:
+    """True for what the HTTP library, or the SOCKS package below it, raises; not for our own."""
+    if isinstance(error, PenstockError):
+        return False
+    return isinstance(error, _LIBRARY_ERRORS) or _from_socks(error)
 
 
 def failure_of(error: Exception, phase: Phase, host: str, connect: float | None) -> PenstockError:
@@ -47,7 +54,10 @@ def failure_of(error: Exception, phase: Phase, host: str, connect: float | None)
         return _network(f"the TLS connection to {host} failed: {_tls_reason(error)}", False)
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return _network(f"the proxy refused to connect to {host} ({error.status})", False)
-    if isinstance(error, aiohttp.ClientProxyConnectionError) or _from_socks(error):
+    if (
+        isinstance(error, aiohttp.ClientProxyConnectionError | asyncio.IncompleteReadError)
+        or _from_socks(error)
+    ) and phase == "open":
         return _network(f"the proxy in front of {host} could not be used", True)
     if isinstance(error, TimeoutError):
         return _timeout(host, phase, connect)

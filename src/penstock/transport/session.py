@@ -26,7 +26,7 @@ from penstock.errors import (
     RedirectError,
 )
 from penstock.provider import SessionConfig
-from penstock.transport.failures import LIBRARY_ERRORS, failure_of
+from penstock.transport.failures import failure_of, from_library
 from penstock.transport.limits import Limits
 from penstock.transport.outbox import Outbox
 from penstock.wire.encoding import ContentDecoder
@@ -90,7 +90,9 @@ class Response:
         while not self._ended:
             try:
                 data = await self._raw.content.readany()
-            except LIBRARY_ERRORS as error:
+            except Exception as error:
+                if not from_library(error):
+                    raise
                 raise failure_of(error, "read", self._host, None) from None
             if not data:
                 self._ended = True
@@ -243,7 +245,9 @@ class Session:
             if raw is not None:
                 raw.close()
             raise
-        except LIBRARY_ERRORS as error:
+        except Exception as error:
+            if not from_library(error):
+                raise
             raise failure_of(error, "open", host, connect) from None
 
     def _pool(self, proxy: str | None, host: str) -> tuple[aiohttp.ClientSession, dict[str, Any]]:
@@ -255,16 +259,7 @@ class Session:
         scheme = check_proxy(chosen)
         if scheme.startswith("socks"):
             return self._pooled(chosen, chosen), {}
-        parts = urlsplit(chosen)
-        auth = None
-        if parts.username is not None:
-            auth = aiohttp.encode_basic_auth(parts.username, parts.password or "")
-        netloc = parts.netloc.rpartition("@")[2]
-        headers = {"Proxy-Authorization": auth} if auth else None
-        return self._pooled("", None), {
-            "proxy": f"{scheme}://{netloc}",
-            "proxy_headers": headers,
-        }
+        return self._pooled("", None), {"proxy": chosen}
 
     def _pooled(self, key: str, socks: str | None) -> aiohttp.ClientSession:
         pool = self._pools.get(key)
