@@ -81,8 +81,12 @@ class Call:
         watch = self.limits.watch(response.abort)
         try:
             while not decoder.done:
-                watch.start()
-                data = await self._read(response, watch)
+                try:
+                    data = await self._read(response, watch)
+                except PenstockError:
+                    if not decoder.whole:
+                        raise
+                    data = b""
                 events = decoder.feed(data) if data else decoder.eof()
                 if events:
                     self.limits.saw(events)

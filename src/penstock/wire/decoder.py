@@ -20,11 +20,14 @@ class AnswerDecoder(ABC):
 
     Attributes:
         done: True after ``Finished``; what follows on the wire no longer matters.
+        whole: True once the answer is known to be whole although more may follow (usage, a title).
+            A connection that breaks then has broken nothing: ``eof`` ends the answer.
         failure: how the answer failed; its events before it have been returned.
     """
 
     def __init__(self) -> None:
         self.done = False
+        self.whole = False
         self.failure: PenstockError | None = None
 
     def feed(self, data: bytes) -> list[Event]:

@@ -1,0 +1,101 @@
+"""The provider for OpenAI-compatible servers: one request, one answer, nothing left behind."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from penstock.errors import BadRequestError, ConfigError, MissingAuthError, PenstockError
+from penstock.provider import Batch, Provider, ProviderConfig
+from penstock.providers.checks import check_options, check_request
+from penstock.providers.common import Call
+from penstock.providers.openai_compatible import dialect
+from penstock.providers.openai_compatible.vendors import ANY, VENDORS, capabilities_of
+from penstock.transport import Session
+from penstock.types import ChatRequest, Conversation, ModelInfo
+from penstock.wire.openai import ChatDecoder, decode_completion, response_error
+
+
+class OpenAICompatibleProvider:
+    """One OpenAI-compatible server; the configuration's name picks the vendor's row."""
+
+    def __init__(self, session: Session, config: ProviderConfig) -> None:
+        self.name = config.name
+        self._session = session
+        self._vendor = VENDORS.get(config.name, ANY)
+        base_url = config.base_url or self._vendor.base_url
+        if base_url is None:
+            raise ConfigError(
+                "the server's address is missing; set base_url, as in http://host:8000/v1",
+                provider=config.name,
+                param="base_url",
+            )
+        check_options(config.options, frozenset(), config.name)
+        self._base = dialect.base_of(base_url)
+        self._config = config.with_(base_url=self._base)
+        self.capabilities = capabilities_of(self._vendor)
+
+    @asynccontextmanager
+    async def stream(self, request: ChatRequest) -> AsyncIterator[AsyncIterator[Batch]]:
+        """Answer one turn; see ``penstock.provider``. Leaving early closes the connection, which
+        stops the generation on servers that stop for a client that left.
+        """
+        check_request(request, self.capabilities, self.name)
+        if not request.model:
+            raise BadRequestError(
+                f"name a model, as in {self.name}/model-id", provider=self.name, param="model"
+            )
+        key = self._key()
+        call = Call(self._session, self._config)
+        asked = dialect.chat_request(self._base, self._vendor, request, key)
+        async with call.open(asked, self._error) as response:
+            dialect.refuse_page(response.content_type)
+            if not request.stream or response.content_type == "application/json":
+                async with call.limits.step():
+                    body = await response.read()
+                yield _once(decode_completion(body, self.name))
+            else:
+                yield call.pump(response, ChatDecoder(self.name))
+
+    async def models(self) -> Sequence[ModelInfo]:
+        """The models the server lists, or the configured ones."""
+        if self._config.models:
+            return [ModelInfo(id=name) for name in self._config.models]
+        call = Call(self._session, self._config)
+        request = dialect.models_request(self._base, self._key())
+        response, body = await call.fetch(request, self._error)
+        dialect.refuse_page(response.content_type)
+        return dialect.decode_models(body)
+
+    def conversation(self, model: str) -> Conversation:
+        """Refused: the protocol has no conversations."""
+        raise BadRequestError(
+            "this provider has no native conversations; send the history as messages",
+            provider=self.name,
+            param="conversation",
+        )
+
+    async def delete(self, conversation: Conversation) -> None:
+        """Nothing is kept on the server, so nothing is to be deleted."""
+
+    def _key(self) -> str | None:
+        if self._vendor.needs_key and not self._config.api_key:
+            raise MissingAuthError(
+                f"api_key is missing; set it in [providers.{self.name}] or in the environment",
+                provider=self.name,
+                param="api_key",
+            )
+        return self._config.api_key
+
+    def _error(self, status: int, headers: dict[str, str], body: bytes) -> PenstockError:
+        secrets = (self._config.api_key,) if self._config.api_key else ()
+        return response_error(status, headers, body, provider=self.name, secrets=secrets)
+
+
+async def _once(batch: Batch) -> AsyncIterator[Batch]:
+    yield batch
+
+
+def create(session: Session, config: ProviderConfig) -> Provider:
+    """The factory the registry names."""
+    return OpenAICompatibleProvider(session, config)
