@@ -30,8 +30,9 @@ from pathlib import Path
 
 import aiohttp
 import msgspec
-from tests.sandbox.grammar import Form, body_form, stream_form
 from yarl import URL
+
+from tests.sandbox.grammar import Form, body_form, stream_form
 
 CASSETTES = Path(__file__).parent.parent / "cassettes"
 UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 
 import pytest
-from tests.sandbox.conformance import Case, Rules, cases, differences, said, unknown
 
 from penstock.sandbox import Sandbox
 from penstock.sandbox.script import Fixed
+from tests.sandbox.conformance import Case, Rules, cases, differences, said, unknown
 
 RULES = Rules(
     main="h2o",

@@ -4,9 +4,9 @@ Laws:
 1. A run goes on without readers; who wants it to stop calls `Run.cancel`.
 2. It ends exactly once: ``finished`` (then `Run.finish` says how), ``failed`` (then
    `Run.failure` says why) or ``cancelled``.
-3. A piece that ends the answer by length or by a stop text is added and ends the run in
-   one step: a reader that gets it already sees `Run.finish`. The frame of TGI's last
-   token depends on that (wire/h2o.md section 4).
+3. A piece that ends the answer by length or by a stop text is added and ends the run
+   without a wait in between: a reader that gets it already sees `Run.finish`. The frame
+   of TGI's last token depends on that (wire/h2o.md section 4).
 4. Every reader sees every piece, from the place it asks for.
 """
 
@@ -15,11 +15,68 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
-from typing import Literal
+from typing import Generic, Literal, TypeVar
 
 from penstock.sandbox.script import End, ModelFailure, Piece, Prompt, Script
 
 RunState = Literal["running", "finished", "failed", "cancelled"]
+
+
+T = TypeVar("T")
+
+
+class Feed(Generic[T]):
+    """Items that come over time, for any number of readers, each from its own place."""
+
+    def __init__(self) -> None:
+        self.items: list[T] = []
+        self.ended = False
+        self._changed = asyncio.Event()
+
+    def add(self, item: T) -> None:
+        """Add an item."""
+        self.items.append(item)
+        self._tell()
+
+    def end(self) -> None:
+        """Say that nothing more will come."""
+        self.ended = True
+        self._tell()
+
+    async def follow(self, start: int = 0, *, beat: float | None = None) -> AsyncIterator[T | None]:
+        """Yield the items from number `start` on, until the end.
+
+        Args:
+            start: Number of items to skip.
+            beat: After so many seconds without an item, `None` is yielded: the moment
+                for a keep-alive.
+        """
+        position = start
+        while True:
+            if position < len(self.items):
+                position += 1
+                yield self.items[position - 1]
+            elif self.ended:
+                return
+            elif not await self._change(beat):
+                yield None
+
+    async def wait(self) -> None:
+        """Wait for the end."""
+        while not self.ended:
+            await self._change(None)
+
+    async def _change(self, limit: float | None) -> bool:
+        try:
+            async with asyncio.timeout(limit):
+                await self._changed.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def _tell(self) -> None:
+        told, self._changed = self._changed, asyncio.Event()
+        told.set()
 
 
 class Run:
@@ -29,7 +86,7 @@ class Run:
         self, prompt: Prompt, script: Script, pace: float, on_end: Callable[[Run], None]
     ) -> None:
         self.prompt = prompt
-        self.pieces: list[Piece] = []
+        self._feed: Feed[Piece] = Feed()
         self.state: RunState = "running"
         self.finish: str | None = None
         self.stopped_by: str | None = None
@@ -37,9 +94,13 @@ class Run:
         self._script = script
         self._pace = pace
         self._on_end = on_end
-        self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._tail = ""
+
+    @property
+    def pieces(self) -> list[Piece]:
+        """The pieces so far."""
+        return self._feed.items
 
     @property
     def text(self) -> str:
@@ -61,38 +122,13 @@ class Run:
         if self._task is not None:
             self._task.cancel()
 
-    async def follow(
-        self, start: int = 0, *, beat: float | None = None
-    ) -> AsyncIterator[Piece | None]:
-        """Yield the pieces from number `start` on, until the run has ended.
-
-        Args:
-            start: Number of pieces to skip.
-            beat: After so many seconds without a piece, `None` is yielded: the moment
-                for a keep-alive.
-        """
-        position = start
-        while True:
-            if position < len(self.pieces):
-                position += 1
-                yield self.pieces[position - 1]
-            elif self.ended:
-                return
-            elif not await self._change(beat):
-                yield None
+    def follow(self, start: int = 0, *, beat: float | None = None) -> AsyncIterator[Piece | None]:
+        """Yield the pieces from number `start` on, as `Feed.follow` does."""
+        return self._feed.follow(start, beat=beat)
 
     async def wait(self) -> None:
         """Wait until the run has ended."""
-        while not self.ended:
-            await self._change(None)
-
-    async def _change(self, limit: float | None) -> bool:
-        try:
-            async with asyncio.timeout(limit):
-                await self._changed.wait()
-        except TimeoutError:
-            return False
-        return True
+        await self._feed.wait()
 
     async def _speak(self) -> None:
         try:
@@ -113,7 +149,7 @@ class Run:
             self._end("cancelled")
 
     def _add(self, piece: Piece) -> None:
-        self.pieces.append(piece)
+        self._feed.add(piece)
         if isinstance(piece, str) and self.prompt.stop:
             # Only as much of the text as the longest stop text can reach back to.
             reach = max(map(len, self.prompt.stop)) + len(piece)
@@ -123,8 +159,6 @@ class Run:
             self._finish("stop")
         elif self.prompt.max_tokens is not None and len(self.pieces) >= self.prompt.max_tokens:
             self._finish("length")
-        else:
-            self._tell()
 
     def _finish(self, finish: str) -> None:
         if not self.ended:
@@ -135,8 +169,4 @@ class Run:
         if not self.ended:
             self.state = state
             self._on_end(self)
-            self._tell()
-
-    def _tell(self) -> None:
-        told, self._changed = self._changed, asyncio.Event()
-        told.set()
+            self._feed.end()

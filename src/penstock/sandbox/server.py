@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import ClassVar, Self, TypeAlias
 
 import msgspec
@@ -184,6 +184,7 @@ class Server:
         self._created: dict[str, None] = {}
         self._deleted: dict[str, None] = {}
         self._runners: list[web.AppRunner] = []
+        self._closing = False
 
     def routes(self) -> Sequence[web.RouteDef]:
         """Routes of the main port."""
@@ -216,7 +217,13 @@ class Server:
         self._counts.running += 1
         self._running.add(run)
         run.start(self._tasks)
+        if self._closing:
+            run.cancel()
         return run
+
+    def spawn(self, work: Coroutine[None, None, None]) -> None:
+        """Let `work` go on beside the requests; it must end when its runs have ended."""
+        self._tasks.create_task(work)
 
     def stream(self, request: web.Request, headers: Mapping[str, str], status: int = 200) -> Stream:
         """Give a chunked answer with these headers, to be entered with ``async with``."""
@@ -271,6 +278,7 @@ class Server:
 
     async def aclose(self) -> None:
         """End all runs, then close the ports."""
+        self._closing = True
         for run in list(self._running):
             run.cancel()
         for runner in self._runners:

@@ -1,0 +1,507 @@
+"""Today's chat-ui (huggingface/chat-ui@c100c162f; wire/h2o.md section 9).
+
+Order of the checks: form posts by their Origin, login; these answers set no cookie.
+Then the app: owner of the conversation, limits, model, form, parent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+import uuid
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from urllib.parse import urlsplit
+
+import msgspec
+from aiohttp import web
+
+from penstock.sandbox.chatui_generation import Generation, Update, first_words
+from penstock.sandbox.chatui_state import (
+    MODELS,
+    Asked,
+    Conversation,
+    Node,
+    Undefined,
+    api_models,
+    padded,
+    parse_asked,
+    plain_models,
+    planted,
+    superjson,
+)
+from penstock.sandbox.script import Prompt
+from penstock.sandbox.server import Handler, Options, Server, Setup, reply
+from penstock.sandbox.web_form import (
+    COOKIE,
+    JSON_TYPE,
+    compact,
+    early,
+    error,
+    is_form,
+    session_cookie,
+)
+
+_TWO_WEEKS = timedelta(days=14)
+_KEEP_ALIVE = 0.1
+_HEARTBEAT = 0.25
+_FILE_LIMIT = 10 * 1024 * 1024
+_BLANKS = b" " * 4096
+_MINUTE = 60.0
+_PAGE = 30
+_SESSION = web.RequestKey("chatui_session", str)
+_VARY = {"Vary": "Accept-Encoding"}
+_API = {
+    "access-control-allow-origin": "*",
+    "access-control-allow-methods": "GET, POST, PUT, PATCH, DELETE, OPTIONS",
+    "access-control-allow-headers": "Content-Type, Authorization",
+}
+_CACHED = {"cache-control": "private, max-age=60"}
+
+
+class ChatUiOptions(Options, frozen=True, kw_only=True):
+    """Options of the server.
+
+    Attributes:
+        login: Posts and deletions are refused or sent to a login page.
+        secure_cookie: The cookie is ``Secure`` although this is plain http.
+        models: The models it knows.
+        gone: Models whose conversations can be made but not used any more (410).
+        messages_per_minute: Refuses the message after so many in a minute; 0 is no limit.
+        conversations: Refuses a new conversation when more than this exist; 0 is none.
+        messages: Refuses a message when the conversation holds more; 0 is no limit.
+        message_length: Longest message in characters; 0 is no limit.
+        provider: Names a provider in a ``routerMetadata`` line after the answer.
+        text_with_finish: The model's last piece comes with its finish reason, so that
+            it is not streamed and only ``finalAnswer`` has it.
+    """
+
+    login: bool = False
+    secure_cookie: bool = False
+    models: tuple[str, ...] = MODELS
+    gone: tuple[str, ...] = ()
+    messages_per_minute: int = 0
+    conversations: int = 0
+    messages: int = 0
+    message_length: int = 0
+    provider: str = ""
+    text_with_finish: bool = False
+
+
+class _Refused(Exception):
+    """The app's own refusal; without a sentence it is the unexpected kind."""
+
+    def __init__(self, status: int = 500, message: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.members: Mapping[str, object] = {"message": message}
+        if message is None:
+            self.members = {"message": "An error occurred", "errorId": str(uuid.uuid4())}
+
+
+class ChatUiServer(Server):
+    """Today's chat-ui."""
+
+    kind = "chatui"
+    options_type = ChatUiOptions
+    options: ChatUiOptions
+
+    def __init__(self, setup: Setup) -> None:
+        super().__init__(setup)
+        self._conversations: dict[str, Conversation] = {}
+        self._generations: dict[str, list[Generation]] = {}
+        self._settings: dict[str, dict[str, object]] = {}
+        self._posts: dict[str, deque[float]] = {}
+
+    def routes(self) -> Sequence[web.RouteDef]:
+        """All routes of the app that an API client may meet."""
+        one, api = "/conversation/{id}", "/api/v2/conversations"
+        return (
+            web.post("/settings", self._save_settings),
+            web.post("/conversation", self._create),
+            web.post(one, self._message),
+            web.delete(one, self._delete),
+            web.post(f"{one}/stop-generating", self._stop),
+            web.get(f"{one}/stream", self._reattach),
+            web.get(api, self._list),
+            web.get(f"{api}/{{id}}", self._show),
+            web.delete(f"{api}/{{id}}", self._api_delete),
+            web.get("/api/v2/models", self._api_models),
+            web.get("/api/models", self._plain_models),
+            web.get("/api/v2/user", self._user),
+            web.get("/api/v2/user/settings", self._show_settings),
+            web.get("/api/v2/public-config", self._public_config),
+            web.get("/healthcheck", self._healthcheck),
+        )
+
+    def middlewares(self) -> Sequence[Callable[..., Awaitable[web.StreamResponse]]]:
+        """The checks before the app, then the app's own errors and its cookie."""
+        return (self._checks, self._app)
+
+    # --- before the app ------------------------------------------------------------------
+
+    @web.middleware
+    async def _checks(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        request[_SESSION] = request.cookies.get(COOKIE) or str(uuid.uuid4())
+        refusal = self._origin_refusal(request)
+        if refusal is not None:
+            return self._dressed(early(request, 403, refusal))
+        if self.options.login and request.method not in ("GET", "HEAD", "OPTIONS"):
+            return self._dressed(self._to_login(request))
+        return await handler(request)
+
+    def _origin_refusal(self, request: web.Request) -> str | None:
+        if not is_form(request):
+            return None
+        origin = request.headers.get("origin")
+        if not origin:
+            return "Non-JSON form requests need to have an origin"
+        return (
+            None if urlsplit(origin).netloc == request.host else "Invalid referer for POST request"
+        )
+
+    def _to_login(self, request: web.Request) -> web.Response:
+        place = "https://login.example.org/oauth/authorize?client_id=sandbox"
+        if request.path == "/conversation":
+            return reply(302, headers={"location": place})
+        if request.path == "/settings":
+            told = {"type": "redirect", "status": 302, "location": place}
+            return reply(200, compact(told), JSON_TYPE)
+        return early(request, 401, "You have to be logged in.")
+
+    @web.middleware
+    async def _app(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            response = await handler(request)
+        except _Refused as refusal:
+            response = error(request, refusal.status, refusal.members)
+        if not response.prepared:
+            self._dressed(response)
+            if request.method == "POST":
+                response.headers["Set-Cookie"] = self._cookie(request)
+            if request.path.startswith("/api/"):
+                response.headers.update(_API)
+        return response
+
+    def _dressed(self, response: web.StreamResponse) -> web.StreamResponse:
+        response.headers.update(_VARY)
+        return response
+
+    def _cookie(self, request: web.Request) -> str:
+        secure = self.options.secure_cookie
+        return session_cookie(request[_SESSION], _TWO_WEEKS, secure=secure)
+
+    # --- settings and lists --------------------------------------------------------------
+
+    async def _save_settings(self, request: web.Request) -> web.Response:
+        asked = await self._json(request)
+        mine = self._settings.setdefault(request[_SESSION], {})
+        mine.update({key: asked[key] for key in ("activeModel",) if key in asked})
+        if asked.get("welcomeModalSeen"):
+            mine.update(welcomeModalSeen=True, welcomeModalSeenAt=datetime.now(UTC))
+        return reply(200)
+
+    async def _json(self, request: web.Request) -> dict[str, object]:
+        try:
+            return msgspec.json.decode(await request.read(), type=dict[str, object])
+        except msgspec.MsgspecError:
+            raise _Refused from None
+
+    async def _show_settings(self, request: web.Request) -> web.Response:
+        overrides = (
+            "customPrompts customPromptsEnabled multimodalOverrides toolsOverrides "
+            "artifactsOverrides providerOverrides reasoningEffortOverrides reasoningOverrides"
+        )
+        shown: dict[str, object] = {
+            "welcomeModalSeen": False,
+            "welcomeModalSeenAt": None,
+            "activeModel": self.options.models[0],
+            "streamingMode": "smooth",
+            "directPaste": False,
+            "hapticsEnabled": True,
+            "hidePromptExamples": {},
+            "shareConversationsWithModelAuthors": True,
+            **{key: {} for key in overrides.split()},
+            "billingOrganization": Undefined,
+        }
+        return reply(200, superjson(shown | self._settings.get(request[_SESSION], {})), JSON_TYPE)
+
+    async def _user(self, request: web.Request) -> web.Response:
+        return reply(200, superjson(None), JSON_TYPE)
+
+    async def _api_models(self, request: web.Request) -> web.Response:
+        return reply(200, superjson(api_models(self.options.models)), JSON_TYPE, _CACHED)
+
+    async def _plain_models(self, request: web.Request) -> web.Response:
+        return reply(200, compact(plain_models(self.options.models)), JSON_TYPE)
+
+    async def _public_config(self, request: web.Request) -> web.Response:
+        shown = {"PUBLIC_APP_ASSETS": "chatui", "PUBLIC_APP_NAME": "ChatUI"}
+        return reply(200, superjson(shown), JSON_TYPE, _CACHED)
+
+    async def _healthcheck(self, request: web.Request) -> web.Response:
+        return reply(200, "OK", "text/plain;charset=UTF-8")
+
+    async def _list(self, request: web.Request) -> web.Response:
+        owner = request[_SESSION]
+        mine = [one for one in self._conversations.values() if one.owner == owner]
+        mine.sort(key=lambda one: one.updated, reverse=True)
+        page = request.query.get("p", "")
+        start = _PAGE * int(page) if page.isdecimal() else 0
+        shown = [
+            {
+                "_id": one.ident,
+                "id": one.ident,
+                "title": one.title,
+                "updatedAt": one.updated,
+                "model": one.model,
+                "modelId": one.model,
+            }
+            for one in mine[start : start + _PAGE]
+        ]
+        more = len(mine) > start + _PAGE
+        return reply(200, superjson({"conversations": shown, "hasMore": more}), JSON_TYPE)
+
+    # --- conversations -------------------------------------------------------------------
+
+    async def _create(self, request: web.Request) -> web.Response:
+        asked = await self._json(request)
+        owner, model = request[_SESSION], asked.get("model")
+        limit = self.options.conversations
+        if limit and sum(one.owner == owner for one in self._conversations.values()) > limit:
+            told = "You have reached the maximum number of conversations. Delete some to continue."
+            raise _Refused(429, told)
+        if not isinstance(model, str) or model not in self.options.models:
+            raise _Refused(400, "Invalid request")
+        made = planted(secrets.token_hex(12), owner, model, str(asked.get("preprompt") or ""))
+        self._conversations[made.ident] = made
+        self.note_created(made.ident)
+        shown = superjson(made.shown(updates=False))
+        answer = {"conversationId": made.ident, "conversation": shown}
+        return reply(200, compact(answer), JSON_TYPE)
+
+    def _mine(self, request: web.Request) -> Conversation:
+        """Give the conversation of the path.
+
+        Raises:
+            _Refused: The id is malformed (500), unknown or another cookie's (404).
+        """
+        ident = request.match_info["id"]
+        if not _is_id(ident):
+            raise _Refused
+        conversation = self._conversations.get(ident)
+        if conversation is None or conversation.owner != request[_SESSION]:
+            raise _Refused(404, "Conversation not found")
+        return conversation
+
+    async def _delete(self, request: web.Request) -> web.Response:
+        self._forget(self._mine(request))
+        return reply(200)
+
+    def _forget(self, conversation: Conversation) -> None:
+        del self._conversations[conversation.ident]
+        self.note_deleted(conversation.ident)
+
+    async def _api_delete(self, request: web.Request) -> web.Response:
+        if not _is_id(request.match_info["id"]):
+            raise _Refused(400, "Invalid conversation ID")
+        self._forget(self._mine(request))
+        return reply(200, superjson({"success": True}), JSON_TYPE)
+
+    async def _show(self, request: web.Request) -> web.Response:
+        ident = request.match_info["id"]
+        if not _is_id(ident):
+            raise _Refused(400, "Invalid conversation ID")
+        conversation = self._conversations.get(ident)
+        if conversation is None:
+            raise _Refused(404, "Conversation not found")
+        if conversation.owner != request[_SESSION]:
+            raise _Refused(403, "You don't have access to this conversation")
+        return reply(200, superjson(conversation.shown(updates=True)), JSON_TYPE)
+
+    # --- messages ------------------------------------------------------------------------
+
+    async def _message(self, request: web.Request) -> web.StreamResponse:
+        conversation = self._mine(request)
+        self._check_limits(request, conversation)
+        if conversation.model in self.options.gone:
+            raise _Refused(410, "Model not available anymore")
+        asked, files = await self._form(request)
+        limit = self.options.message_length
+        if limit and len(asked.inputs) > limit:
+            raise _Refused(400, "Message too long.")
+        generation = self._begin(conversation, asked, files)
+        headers = {"Content-Type": "application/jsonl", "Set-Cookie": self._cookie(request)}
+        async with self.stream(request, {**_VARY, **headers}) as out:
+            beaten = time.monotonic() - _KEEP_ALIVE
+            async for update in generation.follow(_KEEP_ALIVE):
+                if update is not None:
+                    for line in self._lines(update):
+                        await out.write(line)
+                due = time.monotonic() - beaten >= _KEEP_ALIVE
+                if due and generation.status == "running":
+                    beaten = time.monotonic()
+                    await out.write(_line({"type": "status", "status": "keepAlive"}))
+        return out.response
+
+    def _lines(self, update: Update) -> list[bytes]:
+        """Give the lines of an update. All that goes out of a run goes through here."""
+        token = update.get("token")
+        if isinstance(token, str):
+            return [_line({**update, "token": padded(token)})]
+        if update["type"] != "finalAnswer":
+            return [_line(update)]
+        lines = [_line(update) + _BLANKS]
+        if self.options.provider:
+            route = {"route": "", "model": "", "provider": self.options.provider}
+            lines.append(_line({"type": "routerMetadata", **route}))
+        return lines
+
+    def _check_limits(self, request: web.Request, conversation: Conversation) -> None:
+        """Count this post for its session and its address, then look at the limits."""
+        now, limit = time.monotonic(), self.options.messages_per_minute
+        for key in (f"session {request[_SESSION]}", f"address {request.remote}"):
+            posts = self._posts.setdefault(key, deque())
+            posts.append(now)
+            while posts[0] < now - _MINUTE:
+                posts.popleft()
+            if limit and len(posts) > limit:
+                raise _Refused(429, "You are sending too many messages. Try again later.")
+        most = self.options.messages
+        if most and len(conversation.nodes) > most:
+            told = f"This conversation has more than {most} messages. Start a new one to continue"
+            raise _Refused(429, told)
+
+    async def _form(self, request: web.Request) -> tuple[Asked, list[dict[str, str]]]:
+        """Read the multipart form.
+
+        Raises:
+            _Refused: It is no form (500), has no ``data`` (400), or not a valid one
+                (500), or a file is too large (413).
+        """
+        if not request.content_type.startswith("multipart/"):
+            raise _Refused
+        try:
+            form = await request.post()
+        except ValueError:
+            raise _Refused from None
+        data = form.get("data")
+        if not isinstance(data, str):
+            raise _Refused(400, "Invalid request")
+        asked = parse_asked(data)
+        if asked is None:
+            raise _Refused
+        files = [part for part in form.getall("files", []) if isinstance(part, web.FileField)]
+        return asked, [_stored_file(part) for part in files]
+
+    def _begin(
+        self, conversation: Conversation, asked: Asked, files: list[dict[str, str]]
+    ) -> Generation:
+        """Store the question, then start the answer; a failed question stays stored."""
+        first = len(conversation.nodes) == 1
+        question = self._question(conversation, asked, files)
+        answer = conversation.add(Node(role="assistant", content=""), question)
+        prompt = Prompt(messages=conversation.messages_to(question), model=conversation.model)
+        generation = Generation(
+            asked.generationId or str(uuid.uuid4()),
+            lambda: self.run(prompt),
+            title=first_words(prompt) if first else None,
+            whole_only=self.options.text_with_finish,
+        )
+        answer.generation = generation.ident
+        self._generations.setdefault(conversation.ident, []).append(generation)
+        self.spawn(self._generate(conversation, answer, generation, prompt))
+        return generation
+
+    def _question(
+        self, conversation: Conversation, asked: Asked, files: list[dict[str, str]]
+    ) -> Node:
+        """Give the user message to answer: a new one, or the one that is retried."""
+        named = conversation.nodes.get(asked.id or "")
+        if named is None:
+            raise _Refused
+        if asked.is_retry and named.ancestors:
+            parent = conversation.nodes[named.ancestors[-1]]
+            if named.role == "assistant":
+                return parent
+            return conversation.add(Node(role="user", content=asked.inputs, files=files), parent)
+        return conversation.add(Node(role="user", content=asked.inputs, files=files), named)
+
+    async def _generate(
+        self, conversation: Conversation, answer: Node, generation: Generation, prompt: Prompt
+    ) -> None:
+        await generation.speak()
+        answer.content = generation.text
+        answer.updates = generation.stored
+        answer.interrupted = generation.status == "interrupted"
+        answer.log_length = generation.log_length
+        answer.updated = conversation.updated = datetime.now(UTC)
+        if any(update["type"] == "title" for update in generation.stored):
+            conversation.title = first_words(prompt)
+
+    async def _stop(self, request: web.Request) -> web.Response:
+        conversation = self._mine(request)
+        asked = await self._json(request) if await request.read() else {}
+        seen = asked.get("seenContentLength")
+        for generation in self._generations.get(conversation.ident, []):
+            if asked.get("generationId") in (None, generation.ident):
+                generation.stop(seen if isinstance(seen, int) else None)
+        return reply(200)
+
+    async def _reattach(self, request: web.Request) -> web.StreamResponse:
+        conversation = self._mine(request)
+        wanted = request.query.get("generationId")
+        found = [
+            one
+            for one in self._generations.get(conversation.ident, [])
+            if wanted in (None, one.ident)
+        ]
+        start = request.headers.get("last-event-id") or request.query.get("fromSeq", "0")
+        headers = {
+            **_VARY,
+            "Content-Type": "text/event-stream",
+            "Cache-Control": "no-cache, no-transform",
+            "X-Accel-Buffering": "no",
+        }
+        async with self.stream(request, headers) as out:
+            status = "gone"
+            if found:
+                generation, cursor = found[-1], int(start) if start.isdecimal() else 0
+                async for update in generation.follow(_HEARTBEAT):
+                    if update is None:
+                        await out.write(b": heartbeat\n\n")
+                    for number, entry in generation.entries(cursor):
+                        cursor = number
+                        await out.write(_event("update", entry, number))
+                status = generation.status
+            await out.write(_event("end", {"status": status}))
+        return out.response
+
+
+def _is_id(text: str) -> bool:
+    return len(text) == 24 and all(one in "0123456789abcdefABCDEF" for one in text)
+
+
+def _line(update: Mapping[str, object]) -> bytes:
+    return compact(update).encode("utf-8", "surrogatepass") + b"\n"
+
+
+def _event(name: str, data: Mapping[str, object], number: int | None = None) -> bytes:
+    head = "" if number is None else f"id: {number}\n"
+    return f"{head}event: {name}\ndata: {compact(data)}\n\n".encode()
+
+
+def _stored_file(part: web.FileField) -> dict[str, str]:
+    """Give a file as the message keeps it.
+
+    Raises:
+        _Refused: It is larger than 10 MB.
+    """
+    content = part.file.read()
+    if len(content) > _FILE_LIMIT:
+        raise _Refused(413, "File too large, should be <10MB")
+    name = part.filename.partition(";")[2] or part.filename
+    digest = hashlib.sha256(content).hexdigest()
+    return {"type": "hash", "value": digest, "mime": part.content_type, "name": name}
