@@ -1,0 +1,1 @@
+"""Open-Assistant: the website's chat routes and the inference server behind them."""
