@@ -69,7 +69,7 @@ class _Chunk(_Frame):
     model: str | None = None
     choices: list[_Choice] | None = None
     usage: _Usage | None = None
-    error: msgspec.Raw = msgspec.Raw(b"null")
+    error: Any = None
 
 
 _decode = msgspec.json.Decoder(_Chunk).decode
@@ -134,8 +134,8 @@ class ChatDecoder(AnswerDecoder):
             chunk = _decode(data)
         except JSON_ERRORS as error:
             raise bad_payload(error, data) from None
-        if chunk.error != b"null":
-            raise stream_error(bytes(chunk.error), self._provider)
+        if chunk.error is not None:
+            raise stream_error(chunk.error, self._provider)
         if chunk.usage is not None:
             self._usage = _usage(chunk.usage)
         if not self._started and chunk.id is not None:
@@ -160,8 +160,8 @@ def decode_completion(body: bytes, provider: str) -> list[Event]:
         chunk = _decode(body)
     except JSON_ERRORS as error:
         raise bad_payload(error, body) from None
-    if chunk.error != b"null":
-        raise stream_error(bytes(chunk.error), provider)
+    if chunk.error is not None:
+        raise stream_error(chunk.error, provider)
     if not chunk.choices:
         raise bad_payload(ValueError("there are no choices"), body)
     choice = chunk.choices[0]
@@ -173,9 +173,8 @@ def decode_completion(body: bytes, provider: str) -> list[Event]:
     return events
 
 
-def stream_error(data: bytes, provider: str) -> PenstockError:
+def stream_error(value: Any, provider: str) -> PenstockError:
     """The error that an ``error`` member inside a 200 answer reports."""
-    value = msgspec.json.decode(data)
     fields: dict[str, Any] = value if isinstance(value, dict) else {"message": value}
     status = fields.get("code") if isinstance(fields.get("code"), int) else None
     kind = _kind_of(fields) or (kind_of_status(status) if status else "model")
