@@ -229,8 +229,10 @@ def run(
 
 
 def indented(text: str) -> str:
-    """The last lines of a program's output, set off from our own words."""
-    return "\n".join(f"    {line}" for line in text.strip().splitlines()[-12:])
+    """What a program complained of, or its last lines, set off from our own words."""
+    lines = text.strip().splitlines()
+    errors = [line for line in lines if line.lower().startswith("error")]
+    return "\n".join(f"    {line}" for line in errors or lines[-8:])
 
 
 def last_line(text: str) -> str:

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tools import check_habits
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for folder in ("src", "tests", "tools", "requirements"):
+        (tmp_path / folder).mkdir()
+    monkeypatch.setattr(check_habits, "ROOT", tmp_path)
+    monkeypatch.setattr("sys.argv", ["check_habits"])
+    return tmp_path
+
+
+LONG_FUNCTION = "def f() -> None:\n" + "    pass\n" * check_habits.FUNCTION_WALL
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "complaint"),
+    [
+        ("src/a.py", "x = 1\n" * (check_habits.MODULE_WALL + 1), "the wall is"),
+        ("src/a.py", LONG_FUNCTION, "f has 81 lines"),
+        ("src/string_utils.py", "", "says nothing"),
+        ("src/base_provider.py", "", "says nothing"),
+        ("tests/a.py", "from unittest.mock import Mock\n", "no mock library"),
+        ("tests/a.py", "import unittest.mock\n", "no mock library"),
+        ("tests/a.py", "from unittest import mock\n", "no mock library"),
+        ("requirements/a.txt", "--index-url https://packages.example/simple\n", "no host"),
+    ],
+)
+def test_each_breach_is_found(
+    project: Path, capsys: pytest.CaptureFixture[str], file: str, text: str, complaint: str
+) -> None:
+    (project / file).write_text(text, "utf-8")
+    assert check_habits.main() == 1
+    assert complaint in capsys.readouterr().out
+
+
+def test_clean_project_passes_in_silence(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (project / "src" / "manage.py").write_text("def database() -> None:\n    pass\n", "utf-8")
+    (project / "requirements" / "a.txt").write_text("a==1 --hash=sha256:0\n", "utf-8")
+    assert check_habits.main() == 0
+    assert capsys.readouterr().out == ""
