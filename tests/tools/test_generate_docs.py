@@ -25,15 +25,17 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
 def test_stale_part_fails_the_check_is_renewed_and_passes(
     page: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
-    page.write_text(f"before\n\n<!-- generated: {name} -->\nold\n<!-- /generated -->\n\nafter\n")
+    page.write_text(
+        f"before\n\n<!-- generated: {name} -->\nstale text\n<!-- /generated -->\n\nafter\n"
+    )
     assert run(monkeypatch, "--check") == 1
     assert "docs/page.md is stale" in capsys.readouterr().out
-    assert "old" in page.read_text()
+    assert "stale text" in page.read_text()
     assert run(monkeypatch) == 0
     text = page.read_text("utf-8")
     assert text.startswith("before\n\n<!--")
     assert text.endswith("<!-- /generated -->\n\nafter\n")
-    assert "old" not in text
+    assert "stale text" not in text
     assert run(monkeypatch, "--check") == 0
 
 

@@ -14,7 +14,7 @@ QUESTIONS = [
     "plain",
     'What\'s "this" for $5 & `date`; $(HOME) ${HOME} $$ \\n #1?',
     "$(shell touch broken) unbalanced $( and , ) (",
-    "  spaces \t and ünïcödé 🤔 ",
+    "two  spaces \t and ünïcödé 🤔 ",
     "--help",
 ]
 
