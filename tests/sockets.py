@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -109,7 +110,9 @@ class ScriptedServer:
 
 
 @asynccontextmanager
-async def scripted(handler: Handler, *, tls: object = None) -> AsyncIterator[ScriptedServer]:
+async def scripted(
+    handler: Handler, *, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[ScriptedServer]:
     """A server that runs ``handler`` for each connection and closes it afterwards."""
     tasks: set[asyncio.Task[object]] = set()
 
@@ -129,7 +132,7 @@ async def scripted(handler: Handler, *, tls: object = None) -> AsyncIterator[Scr
             tasks.discard(task)
             writer.close()
 
-    raw = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)  # type: ignore[arg-type]
+    raw = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
     port = raw.sockets[0].getsockname()[1]
     server = ScriptedServer(port, "https" if tls else "http")
     try:

@@ -1,0 +1,180 @@
+"""The answer as its caller holds it: one end, partial text kept, nothing left open."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import pytest
+
+from penstock.errors import ModelError, PenstockError, ProtocolError
+from penstock.stream import AnswerStream
+from penstock.types import (
+    Conversation,
+    Event,
+    Finished,
+    Notice,
+    Reasoning,
+    Started,
+    Text,
+    ToolCall,
+    Usage,
+)
+
+
+class Source:
+    """A provider's context that says what it is told and counts its doors."""
+
+    def __init__(self, *batches: Sequence[Event] | Exception, hang: bool = False) -> None:
+        self.batches = batches
+        self.hang = hang
+        self.entered = 0
+        self.left = 0
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[AsyncIterator[Sequence[Event]]]:
+        self.entered += 1
+        try:
+            yield self._batches()
+        finally:
+            self.left += 1
+
+    async def _batches(self) -> AsyncIterator[Sequence[Event]]:
+        for batch in self.batches:
+            if isinstance(batch, Exception):
+                raise batch
+            yield batch
+        if self.hang:
+            await asyncio.Event().wait()
+
+    def stream(self) -> AnswerStream:
+        return AnswerStream(self.open, provider="scripted", model="m")
+
+
+END = Finished(usage=Usage(completion_tokens=2))
+
+
+async def test_events_come_singly_and_facts_stay() -> None:
+    conversation = Conversation("m", id="c")
+    notice = Notice("text_differs")
+    end = Finished("length", Usage(total_tokens=3), "ab.", conversation, (notice,))
+    source = Source([Started("r1"), Reasoning("hm")], [Text("a"), Text("b")], [end])
+    stream = source.stream()
+    assert source.entered == 0
+    async with stream as answer:
+        events = [event async for event in answer]
+    assert events == [Started("r1"), Reasoning("hm"), Text("a"), Text("b"), end]
+    assert stream.partial == "ab"
+    assert stream.started == Started("r1")
+    assert stream.finish_reason == "length"
+    assert stream.usage == Usage(total_tokens=3)
+    assert stream.conversation is conversation
+    assert stream.warnings == (notice,)
+    assert (source.entered, source.left) == (1, 1)
+
+
+async def test_before_the_end_there_are_no_facts() -> None:
+    stream = Source([Text("a")], [END]).stream()
+    assert (stream.finish_reason, stream.usage, stream.conversation) == (None, None, None)
+    assert stream.warnings == ()
+    await stream.aclose()
+
+
+async def test_without_a_context_it_opens_and_closes_itself() -> None:
+    source = Source([Text("a")], [END])
+    stream = source.stream()
+    assert [piece async for piece in stream.text()] == ["a"]
+    assert source.left == 1
+    assert [event async for event in stream] == []
+
+
+async def test_batches_are_one_for_each_read() -> None:
+    stream = Source([Text("a"), Text("b")], [END]).stream()
+    assert [list(batch) async for batch in stream.batches()] == [[Text("a"), Text("b")], [END]]
+
+
+async def test_an_error_carries_the_text_that_had_come() -> None:
+    source = Source([Text("par"), Text("tial")], ModelError("worker lost"))
+    stream = source.stream()
+    with pytest.raises(ModelError) as caught:
+        await stream.reply()
+    assert caught.value.partial == "partial"
+    assert not caught.value.retryable
+    assert (caught.value.provider, caught.value.model) == ("scripted", "m")
+    assert source.left == 1
+    assert await stream.next_batch() is None
+
+
+async def test_a_provider_that_just_stops_is_at_fault() -> None:
+    source = Source([Text("a")])
+    with pytest.raises(ProtocolError, match="without an end"):
+        await source.stream().reply()
+    assert source.left == 1
+
+
+async def test_an_error_at_the_door_is_named_too() -> None:
+    class Refuses:
+        async def __aenter__(self) -> AsyncIterator[Sequence[Event]]:
+            raise ModelError("no")
+
+        async def __aexit__(self, *_: object) -> None:
+            raise AssertionError("never entered")
+
+    stream = AnswerStream(Refuses, provider="p", model="m")
+    with pytest.raises(PenstockError) as caught:
+        await stream.next_batch()
+    assert caught.value.provider == "p"
+
+
+async def test_leaving_early_leaves_the_context() -> None:
+    source = Source([Text("a")], [Text("b")], [END])
+    async with source.stream() as answer:
+        async for _ in answer:
+            break
+    assert source.left == 1
+
+
+async def test_cancelling_leaves_the_context_and_passes_on() -> None:
+    source = Source([Text("a")], hang=True)
+    stream = source.stream()
+    task = asyncio.ensure_future(stream.reply())
+    while stream.partial != "a":
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert source.left == 1
+
+
+async def test_the_garbage_collector_leaves_the_context() -> None:
+    """Row 61 of faults.md, by reference count and by cycle."""
+    for cycle in (False, True):
+        source = Source([Text("a")], hang=True)
+        stream = source.stream()
+        assert await stream.next_batch() == [Text("a")]
+        if cycle:
+            stream.__dict__["self"] = stream
+        del stream
+        gc.collect()
+        async with asyncio.timeout(1):
+            while not source.left:
+                await asyncio.sleep(0)
+
+
+async def test_a_whole_reply_prefers_the_servers_final_text() -> None:
+    calls = [
+        ToolCall(index=0, id="c1", name="weather", arguments='{"ci'),
+        ToolCall(index=0, arguments='ty":1}'),
+        ToolCall(index=1, id="c2", name="time"),
+    ]
+    end = Finished(finish_reason="tool_calls", final_text="whole ")
+    reply = await Source([Text("who"), Reasoning("r"), *calls], [end]).stream().reply()
+    assert reply.text == "whole "
+    assert reply.reasoning == "r"
+    assert [(call.id, call.name, call.arguments) for call in reply.tool_calls] == [
+        ("c1", "weather", '{"city":1}'),
+        ("c2", "time", ""),
+    ]
+    assert (await Source([Text(" a ")], [END]).stream().reply()).text == " a "
