@@ -79,7 +79,8 @@ class AnswerStream:
     @property
     def finish_reason(self) -> FinishReason | None:
         """Why the answer ended; None before the end or where the wire does not tell."""
-        return self.finished.finish_reason if self.finished else None
+        reason = self.finished.finish_reason if self.finished else None
+        return None if reason is None else FinishReason(reason)
 
     @property
     def usage(self) -> Usage | None:

@@ -16,8 +16,11 @@ from penstock.errors import BadRequestError
 Role = Literal["system", "developer", "user", "assistant", "tool"]
 ROLES: tuple[str, ...] = ("system", "developer", "user", "assistant", "tool")
 
-FinishReason = str
-"""``stop``, ``length``, ``content_filter``, ``tool_calls``, ``cancelled``, or the server's own."""
+
+class FinishReason(str):
+    """``stop``, ``length``, ``content_filter``, ``tool_calls``, ``cancelled``, or a server's own."""
+
+    __slots__ = ()
 
 
 class Value(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -281,7 +284,7 @@ class Finished(Value, frozen=True, tag="finished"):
         warnings: what a caller should know.
     """
 
-    finish_reason: FinishReason | None = "stop"
+    finish_reason: str | None = "stop"
     usage: Usage | None = None
     final_text: str | None = None
     conversation: Conversation | None = None
@@ -306,7 +309,7 @@ class Reply(Value, frozen=True, kw_only=True):
     provider: str
     reasoning: str = ""
     tool_calls: tuple[ToolCallPart, ...] = ()
-    finish_reason: FinishReason | None = None
+    finish_reason: str | None = None
     usage: Usage | None = None
     conversation: Conversation | None = None
     warnings: tuple[Notice, ...] = ()

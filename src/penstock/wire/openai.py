@@ -15,7 +15,6 @@ from penstock.errors import Kind, PenstockError, error_of, one_sentence
 from penstock.types import (
     Event,
     Finished,
-    FinishReason,
     Reasoning,
     Started,
     Text,
@@ -109,7 +108,7 @@ class ChatDecoder(AnswerDecoder):
         self._provider = provider
         self._sse = SSEDecoder(limit=limit)
         self._started = False
-        self._finish: FinishReason | None = None
+        self._finish: str | None = None
         self._usage: Usage | None = None
 
     def _decode(self, data: bytes, events: list[Event]) -> None:

@@ -1,0 +1,5 @@
+"""``OpenAssistant``."""
+
+from penstock.providers.openassistant.documented import OpenAssistant
+
+__all__ = ["OpenAssistant"]

@@ -1,0 +1,5 @@
+"""``Replicate``."""
+
+from penstock.providers.replicate.documented import Replicate
+
+__all__ = ["Replicate"]

@@ -1,0 +1,1 @@
+"""Bases and results of the documented classes."""
