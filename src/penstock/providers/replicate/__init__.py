@@ -1,0 +1,1 @@
+"""Replicate's hosted API, and Cog, the model server behind it (``wire/replicate.md``)."""

@@ -1,0 +1,1 @@
+"""Replicate's protocol, pure: requests as values, answers as events or errors."""
