@@ -142,7 +142,11 @@ class Sandbox:
 
     async def _close(self) -> None:
         for server in self.servers.values():
-            await server.aclose()
-        # The group joins the runs, which are all cancelled by now. An exception of the
-        # caller's block is not the group's business: it must stay what it is.
-        await self._tasks.__aexit__(None, None, None)
+            server.end_runs()
+        try:
+            for server in self.servers.values():
+                await server.aclose()
+        finally:
+            # The group joins the runs, which are all cancelled by now. An exception of
+            # the caller's block is not the group's business: it stays what it is.
+            await self._tasks.__aexit__(None, None, None)

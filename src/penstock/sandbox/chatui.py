@@ -6,11 +6,9 @@ Then the app: owner of the conversation, limits, model, form, parent.
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 import time
 import uuid
-from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
@@ -19,16 +17,19 @@ import msgspec
 from aiohttp import web
 
 from penstock.sandbox.chatui_generation import Generation, Update, first_words
+from penstock.sandbox.chatui_lists import (
+    PUBLIC_CONFIG,
+    api_models,
+    conversation_list,
+    plain_models,
+    settings,
+)
+from penstock.sandbox.chatui_posts import Asked, Posts, Refused, read_form
 from penstock.sandbox.chatui_state import (
     MODELS,
-    Asked,
     Conversation,
     Node,
-    Undefined,
-    api_models,
     padded,
-    parse_asked,
-    plain_models,
     planted,
     superjson,
 )
@@ -47,10 +48,7 @@ from penstock.sandbox.web_form import (
 _TWO_WEEKS = timedelta(days=14)
 _KEEP_ALIVE = 0.1
 _HEARTBEAT = 0.25
-_FILE_LIMIT = 10 * 1024 * 1024
 _BLANKS = b" " * 4096
-_MINUTE = 60.0
-_PAGE = 30
 _SESSION = web.RequestKey("chatui_session", str)
 _VARY = {"Vary": "Accept-Encoding"}
 _API = {
@@ -90,17 +88,6 @@ class ChatUiOptions(Options, frozen=True, kw_only=True):
     text_with_finish: bool = False
 
 
-class _Refused(Exception):
-    """The app's own refusal; without a sentence it is the unexpected kind."""
-
-    def __init__(self, status: int = 500, message: str | None = None) -> None:
-        super().__init__(message)
-        self.status = status
-        self.members: Mapping[str, object] = {"message": message}
-        if message is None:
-            self.members = {"message": "An error occurred", "errorId": str(uuid.uuid4())}
-
-
 class ChatUiServer(Server):
     """Today's chat-ui."""
 
@@ -113,7 +100,7 @@ class ChatUiServer(Server):
         self._conversations: dict[str, Conversation] = {}
         self._generations: dict[str, list[Generation]] = {}
         self._settings: dict[str, dict[str, object]] = {}
-        self._posts: dict[str, deque[float]] = {}
+        self._posts = Posts()
 
     def routes(self) -> Sequence[web.RouteDef]:
         """All routes of the app that an API client may meet."""
@@ -175,7 +162,7 @@ class ChatUiServer(Server):
     async def _app(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
             response = await handler(request)
-        except _Refused as refusal:
+        except Refused as refusal:
             response = error(request, refusal.status, refusal.members)
         if not response.prepared:
             self._dressed(response)
@@ -207,26 +194,12 @@ class ChatUiServer(Server):
         try:
             return msgspec.json.decode(await request.read(), type=dict[str, object])
         except msgspec.MsgspecError:
-            raise _Refused from None
+            raise Refused from None
 
     async def _show_settings(self, request: web.Request) -> web.Response:
-        overrides = (
-            "customPrompts customPromptsEnabled multimodalOverrides toolsOverrides "
-            "artifactsOverrides providerOverrides reasoningEffortOverrides reasoningOverrides"
-        )
-        shown: dict[str, object] = {
-            "welcomeModalSeen": False,
-            "welcomeModalSeenAt": None,
-            "activeModel": self.options.models[0],
-            "streamingMode": "smooth",
-            "directPaste": False,
-            "hapticsEnabled": True,
-            "hidePromptExamples": {},
-            "shareConversationsWithModelAuthors": True,
-            **{key: {} for key in overrides.split()},
-            "billingOrganization": Undefined,
-        }
-        return reply(200, superjson(shown | self._settings.get(request[_SESSION], {})), JSON_TYPE)
+        mine = self._settings.get(request[_SESSION], {})
+        shown = settings(self.options.models[0]) | mine
+        return reply(200, superjson(shown), JSON_TYPE)
 
     async def _user(self, request: web.Request) -> web.Response:
         return reply(200, superjson(None), JSON_TYPE)
@@ -238,31 +211,16 @@ class ChatUiServer(Server):
         return reply(200, compact(plain_models(self.options.models)), JSON_TYPE)
 
     async def _public_config(self, request: web.Request) -> web.Response:
-        shown = {"PUBLIC_APP_ASSETS": "chatui", "PUBLIC_APP_NAME": "ChatUI"}
-        return reply(200, superjson(shown), JSON_TYPE, _CACHED)
+        return reply(200, superjson(PUBLIC_CONFIG), JSON_TYPE, _CACHED)
 
     async def _healthcheck(self, request: web.Request) -> web.Response:
         return reply(200, "OK", "text/plain;charset=UTF-8")
 
     async def _list(self, request: web.Request) -> web.Response:
-        owner = request[_SESSION]
+        owner, page = request[_SESSION], request.query.get("p", "")
         mine = [one for one in self._conversations.values() if one.owner == owner]
-        mine.sort(key=lambda one: one.updated, reverse=True)
-        page = request.query.get("p", "")
-        start = _PAGE * int(page) if page.isdecimal() else 0
-        shown = [
-            {
-                "_id": one.ident,
-                "id": one.ident,
-                "title": one.title,
-                "updatedAt": one.updated,
-                "model": one.model,
-                "modelId": one.model,
-            }
-            for one in mine[start : start + _PAGE]
-        ]
-        more = len(mine) > start + _PAGE
-        return reply(200, superjson({"conversations": shown, "hasMore": more}), JSON_TYPE)
+        shown = conversation_list(mine, int(page) if page.isdecimal() else 0)
+        return reply(200, superjson(shown), JSON_TYPE)
 
     # --- conversations -------------------------------------------------------------------
 
@@ -272,9 +230,9 @@ class ChatUiServer(Server):
         limit = self.options.conversations
         if limit and sum(one.owner == owner for one in self._conversations.values()) > limit:
             told = "You have reached the maximum number of conversations. Delete some to continue."
-            raise _Refused(429, told)
+            raise Refused(429, told)
         if not isinstance(model, str) or model not in self.options.models:
-            raise _Refused(400, "Invalid request")
+            raise Refused(400, "Invalid request")
         made = planted(secrets.token_hex(12), owner, model, str(asked.get("preprompt") or ""))
         self._conversations[made.ident] = made
         self.note_created(made.ident)
@@ -286,14 +244,14 @@ class ChatUiServer(Server):
         """Give the conversation of the path.
 
         Raises:
-            _Refused: The id is malformed (500), unknown or another cookie's (404).
+            Refused: The id is malformed (500), unknown or another cookie's (404).
         """
         ident = request.match_info["id"]
         if not _is_id(ident):
-            raise _Refused
+            raise Refused
         conversation = self._conversations.get(ident)
         if conversation is None or conversation.owner != request[_SESSION]:
-            raise _Refused(404, "Conversation not found")
+            raise Refused(404, "Conversation not found")
         return conversation
 
     async def _delete(self, request: web.Request) -> web.Response:
@@ -306,19 +264,19 @@ class ChatUiServer(Server):
 
     async def _api_delete(self, request: web.Request) -> web.Response:
         if not _is_id(request.match_info["id"]):
-            raise _Refused(400, "Invalid conversation ID")
+            raise Refused(400, "Invalid conversation ID")
         self._forget(self._mine(request))
         return reply(200, superjson({"success": True}), JSON_TYPE)
 
     async def _show(self, request: web.Request) -> web.Response:
         ident = request.match_info["id"]
         if not _is_id(ident):
-            raise _Refused(400, "Invalid conversation ID")
+            raise Refused(400, "Invalid conversation ID")
         conversation = self._conversations.get(ident)
         if conversation is None:
-            raise _Refused(404, "Conversation not found")
+            raise Refused(404, "Conversation not found")
         if conversation.owner != request[_SESSION]:
-            raise _Refused(403, "You don't have access to this conversation")
+            raise Refused(403, "You don't have access to this conversation")
         return reply(200, superjson(conversation.shown(updates=True)), JSON_TYPE)
 
     # --- messages ------------------------------------------------------------------------
@@ -327,11 +285,11 @@ class ChatUiServer(Server):
         conversation = self._mine(request)
         self._check_limits(request, conversation)
         if conversation.model in self.options.gone:
-            raise _Refused(410, "Model not available anymore")
-        asked, files = await self._form(request)
+            raise Refused(410, "Model not available anymore")
+        asked, files = await read_form(request)
         limit = self.options.message_length
         if limit and len(asked.inputs) > limit:
-            raise _Refused(400, "Message too long.")
+            raise Refused(400, "Message too long.")
         generation = self._begin(conversation, asked, files)
         headers = {"Content-Type": "application/jsonl", "Set-Cookie": self._cookie(request)}
         async with self.stream(request, {**_VARY, **headers}) as out:
@@ -360,41 +318,13 @@ class ChatUiServer(Server):
         return lines
 
     def _check_limits(self, request: web.Request, conversation: Conversation) -> None:
-        """Count this post for its session and its address, then look at the limits."""
-        now, limit = time.monotonic(), self.options.messages_per_minute
-        for key in (f"session {request[_SESSION]}", f"address {request.remote}"):
-            posts = self._posts.setdefault(key, deque())
-            posts.append(now)
-            while posts[0] < now - _MINUTE:
-                posts.popleft()
-            if limit and len(posts) > limit:
-                raise _Refused(429, "You are sending too many messages. Try again later.")
+        keys = (f"session {request[_SESSION]}", f"address {request.remote}")
+        if self._posts.refuses(keys, self.options.messages_per_minute):
+            raise Refused(429, "You are sending too many messages. Try again later.")
         most = self.options.messages
         if most and len(conversation.nodes) > most:
             told = f"This conversation has more than {most} messages. Start a new one to continue"
-            raise _Refused(429, told)
-
-    async def _form(self, request: web.Request) -> tuple[Asked, list[dict[str, str]]]:
-        """Read the multipart form.
-
-        Raises:
-            _Refused: It is no form (500), has no ``data`` (400), or not a valid one
-                (500), or a file is too large (413).
-        """
-        if not request.content_type.startswith("multipart/"):
-            raise _Refused
-        try:
-            form = await request.post()
-        except ValueError:
-            raise _Refused from None
-        data = form.get("data")
-        if not isinstance(data, str):
-            raise _Refused(400, "Invalid request")
-        asked = parse_asked(data)
-        if asked is None:
-            raise _Refused
-        files = [part for part in form.getall("files", []) if isinstance(part, web.FileField)]
-        return asked, [_stored_file(part) for part in files]
+            raise Refused(429, told)
 
     def _begin(
         self, conversation: Conversation, asked: Asked, files: list[dict[str, str]]
@@ -421,7 +351,7 @@ class ChatUiServer(Server):
         """Give the user message to answer: a new one, or the one that is retried."""
         named = conversation.nodes.get(asked.id or "")
         if named is None:
-            raise _Refused
+            raise Refused
         if asked.is_retry and named.ancestors:
             parent = conversation.nodes[named.ancestors[-1]]
             if named.role == "assistant":
@@ -491,17 +421,3 @@ def _line(update: Mapping[str, object]) -> bytes:
 def _event(name: str, data: Mapping[str, object], number: int | None = None) -> bytes:
     head = "" if number is None else f"id: {number}\n"
     return f"{head}event: {name}\ndata: {compact(data)}\n\n".encode()
-
-
-def _stored_file(part: web.FileField) -> dict[str, str]:
-    """Give a file as the message keeps it.
-
-    Raises:
-        _Refused: It is larger than 10 MB.
-    """
-    content = part.file.read()
-    if len(content) > _FILE_LIMIT:
-        raise _Refused(413, "File too large, should be <10MB")
-    name = part.filename.partition(";")[2] or part.filename
-    digest = hashlib.sha256(content).hexdigest()
-    return {"type": "hash", "value": digest, "mime": part.content_type, "name": name}

@@ -7,9 +7,8 @@ superjson: plain JSON beside a table of what JSON cannot say.
 from __future__ import annotations
 
 import json
-import re
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -18,7 +17,6 @@ import msgspec
 from penstock.sandbox.script import Message
 
 MODELS = ("h2oai/h2ogpt-4096-llama2-13b-chat", "Qwen/Qwen3-8B")
-UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _PADDED_TO = 16
 
 
@@ -115,28 +113,6 @@ def planted(ident: str, owner: str, model: str, preprompt: str) -> Conversation:
     )
 
 
-class Asked(msgspec.Struct, frozen=True):
-    """The ``data`` of a message, as far as the server looks at it."""
-
-    inputs: str
-    id: str | None = None
-    is_retry: bool = False
-    generationId: str | None = None
-
-
-def parse_asked(data: str) -> Asked | None:
-    """Read the field ``data``; None where the schema refuses it."""
-    try:
-        asked = msgspec.json.decode(data, type=Asked)
-    except msgspec.MsgspecError:
-        return None
-    idents = [one for one in (asked.id, asked.generationId) if one is not None]
-    if not asked.inputs.strip() or not all(UUID.fullmatch(one) for one in idents):
-        return None
-    text = asked.inputs.strip().replace("\r\n", "\n")
-    return msgspec.structs.replace(asked, inputs=text)
-
-
 def superjson(value: object) -> str:
     """Write a value as superjson does."""
     notes = dict(_notes(value, ""))
@@ -181,50 +157,3 @@ def units(text: str) -> int:
 def padded(token: str) -> str:
     """Pad a token with NUL to 16 UTF-16 units; a longer one stays as it is."""
     return token + "\0" * max(0, _PADDED_TO - units(token))
-
-
-def api_models(models: Sequence[str]) -> list[dict[str, object]]:
-    """Give the list of /api/v2/models."""
-    names = "websiteUrl modelUrl datasetName datasetUrl"
-    return [
-        {
-            "id": model,
-            "name": model,
-            **dict.fromkeys(names.split(), Undefined),
-            "displayName": model,
-            **dict.fromkeys(("description", "logoUrl", "promptExamples", "preprompt"), Undefined),
-            "multimodal": False,
-            "multimodalAcceptedMimetypes": Undefined,
-            **_NOTHING_SPECIAL,
-            "isRouter": False,
-        }
-        for model in models
-    ]
-
-
-_NOTHING_SPECIAL = {
-    "supportsTools": False,
-    "supportsReasoning": False,
-    "supportsArtifacts": False,
-    "unlisted": False,
-    "hasInferenceAPI": False,
-}
-
-
-def plain_models(models: Sequence[str]) -> list[dict[str, object]]:
-    """Give the list of /api/models, which is plain JSON."""
-    return [
-        {
-            "id": model,
-            "name": model,
-            "websiteUrl": "https://huggingface.co",
-            "modelUrl": "https://huggingface.co",
-            "displayName": model,
-            "description": "",
-            "promptExamples": [],
-            "preprompt": "",
-            "multimodal": False,
-            **_NOTHING_SPECIAL,
-        }
-        for model in models
-    ]

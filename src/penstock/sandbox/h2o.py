@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import time
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -20,35 +19,18 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 from aiohttp import web
 
+from penstock.sandbox.h2o_answers import Answers
 from penstock.sandbox.h2o_state import (
     MODELS,
     Conversation,
-    Model,
-    Post,
     Settings,
-    Stored,
-    chat,
     conversation_page,
     layout,
     page_data,
     parse_post,
-    prompt_text,
-    stored_text,
-    to_router,
 )
-from penstock.sandbox.run import Run
 from penstock.sandbox.script import Message, Prompt
 from penstock.sandbox.server import Handler, Options, Server, Setup, reply
-from penstock.sandbox.tgi import (
-    CORS,
-    Router,
-    refuse,
-    refused,
-    stream_headers,
-    timings,
-    whole_answer,
-)
-from penstock.sandbox.tgi_frames import Call, Refusal, error_frame, parse_call
 from penstock.sandbox.web_form import (
     COOKIE,
     JSON_TYPE,
@@ -64,9 +46,6 @@ from penstock.sandbox.web_form import (
 
 _YEAR = timedelta(days=365)
 _BODY_LIMIT = 512 * 1024
-# The marker of stop-generating lives 30 s and is swept once a minute; until then a
-# second stop changes nothing (wire/h2o.md section 6).
-_MARKER_LIFE = 60.0
 _RATE_WINDOW = 60.0
 _SESSION = web.RequestKey("h2o_session", str)
 
@@ -118,15 +97,8 @@ class H2oServer(Server):
         super().__init__(setup)
         self._settings: dict[str, Settings] = {}
         self._conversations: dict[str, Conversation] = {}
-        self._completed: dict[str, list[float]] = {}
-        self._runs: dict[str, set[Run]] = {}
-        self._routers = {model.ident: self._router(model) for model in MODELS}
-
-    def _router(self, model: Model) -> Router:
         options = self.options
-        return Router(
-            eos=model.eos, max_concurrent=options.max_concurrent, keep_alive=options.keep_alive
-        )
+        self._answers = Answers(self, options.max_concurrent, options.keep_alive)
 
     def routes(self) -> Sequence[web.RouteDef]:
         """All routes of the app that a client may meet."""
@@ -328,88 +300,14 @@ class H2oServer(Server):
             told = f"Model {conversation.model.ident} is currently loading"
             answer = {"error": told, "estimated_time": 20.0}
             return reply(503, compact(answer), JSON_TYPE)
-        return await self._ask(request, conversation, post, body)
+        cookie = {"Set-Cookie": self._cookie(request)}
+        return await self._answers.answer(request, conversation, post, cookie)
 
     def _check_rate(self, owner: str) -> None:
         limit = self.options.rate_limit
-        since = time.monotonic() - _RATE_WINDOW
-        if limit and sum(one > since for one in self._completed.get(owner, ())) > limit:
+        if limit and self._answers.completed(owner, _RATE_WINDOW) > limit:
             raise _Refused(429, "You are sending too many messages. Try again later.")
 
-    async def _ask(
-        self, request: web.Request, conversation: Conversation, post: Post, body: bytes
-    ) -> web.StreamResponse:
-        before = conversation.before(post.options.id, retry=post.options.is_retry)
-        question = Stored("user", post.inputs, post.options.id or str(uuid.uuid4()))
-        history = [*before, question]
-        prompt = prompt_text(history, conversation.model)
-        call = parse_call(to_router(body, prompt), request.headers["content-type"])
-        if isinstance(call, Refusal):
-            return refuse(call)
-        router = self._routers[conversation.model.ident]
-        whole = conversation.model.root_route and not call.stream
-        failed = router.refusal(call)
-        if failed is not None and whole:
-            status, answer = refused(failed)
-            return reply(status, compact(answer), JSON_TYPE, CORS)
-        run = None
-        if failed is None:
-            run = self._start(router, conversation, history, call, post.options.response_id)
-        if run is not None and whole:
-            return await self._whole(run, call)
-        headers = {**stream_headers(call, router.version), "Set-Cookie": self._cookie(request)}
-        async with self.stream(request, headers) as out:
-            if failed is not None:
-                await out.write(error_frame(failed.message, failed.error_type, router.version))
-            elif run is not None:
-                await router.relay(out, run, call)
-                if run.state == "cancelled":
-                    out.break_off()
-        return out.response
-
-    async def _whole(self, run: Run, call: Call) -> web.Response:
-        status, answer = await whole_answer(run, call)
-        headers = {**CORS, **(timings(call) if status == 200 else {})}
-        body: object = [answer] if status == 200 else answer
-        return reply(status, compact(body), JSON_TYPE, headers)
-
-    def _start(
-        self,
-        router: Router,
-        conversation: Conversation,
-        history: Sequence[Stored],
-        call: Call,
-        answer_id: str | None,
-    ) -> Run:
-        """Start the generation; its answer is stored however it is read."""
-        running = self._runs.setdefault(conversation.ident, set())
-
-        def ended(run: Run) -> None:
-            running.discard(run)
-            if run.state == "failed":
-                return
-            if run.state == "finished":
-                self._completed.setdefault(conversation.owner, []).append(time.monotonic())
-            text = stored_text(run.text, call.parameters.stop)
-            answer = Stored("assistant", text, answer_id or str(uuid.uuid4()))
-            conversation.messages = [*history, answer]
-
-        prompt = Prompt(
-            messages=chat(history),
-            model=conversation.model.ident,
-            max_tokens=call.parameters.max_new_tokens,
-            stop=call.parameters.stop,
-        )
-        run = router.start(self, prompt, ended)
-        running.add(run)
-        return run
-
     async def _stop(self, request: web.Request) -> web.Response:
-        conversation = self._mine(request)
-        now = asyncio.get_running_loop().time()
-        marked = conversation.stopped_at
-        if marked is None or now - marked > _MARKER_LIFE:
-            conversation.stopped_at = now
-            for run in list(self._runs.get(conversation.ident, ())):
-                run.cancel()
+        self._answers.stop(self._mine(request), asyncio.get_running_loop().time())
         return reply(200)

@@ -9,6 +9,8 @@ each of the server's ports, so that a test can prove that nothing was left behin
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import ClassVar, Self, TypeAlias
@@ -146,8 +148,13 @@ class Stream:
 
     def reset(self) -> None:
         """Reset the connection; what was written may be lost."""
-        if self._request.transport is not None:
-            self._request.transport.abort()
+        transport = self._request.transport
+        if transport is not None:
+            # Closed with a linger time of zero, the kernel sends a reset and no end.
+            transport.get_extra_info("socket").setsockopt(
+                socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+            )
+            transport.abort()
 
     async def stall(self) -> None:
         """Say nothing more until the reader leaves or the sandbox closes."""
@@ -172,7 +179,10 @@ class Server:
     def __init__(self, setup: Setup) -> None:
         self.name = setup.name
         self.script = setup.script
-        self.options = msgspec.convert(dict(setup.options), self.options_type)
+        try:
+            self.options = msgspec.convert(dict(setup.options), self.options_type)
+        except msgspec.ValidationError as problem:
+            raise ValueError(f"options of {setup.name!r}: {problem}") from problem
         self.pace = setup.pace if self.options.pace is None else self.options.pace
         self.urls: dict[str, str] = {}
         self.open_streams = 0
@@ -276,11 +286,14 @@ class Server:
             shown = f"[{host}]" if ":" in host else host
             self.urls[origin] = f"http://{shown}:{bound}"
 
-    async def aclose(self) -> None:
-        """End all runs, then close the ports."""
+    def end_runs(self) -> None:
+        """Cancel all runs, and every one that is started from now on."""
         self._closing = True
         for run in list(self._running):
             run.cancel()
+
+    async def aclose(self) -> None:
+        """Close the ports; the runs must have been ended before."""
         for runner in self._runners:
             await runner.cleanup()
 
