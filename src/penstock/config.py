@@ -151,6 +151,11 @@ def find_file(path: str | os.PathLike[str] | None, env: Mapping[str, str]) -> Pa
     return next((place for place in places if place.is_file()), None)
 
 
+def no_color(env: Mapping[str, str] | None = None) -> bool:
+    """True where the user asked for output without colour (https://no-color.org)."""
+    return bool((os.environ if env is None else env).get("NO_COLOR"))
+
+
 class _Reader:
     def __init__(self, env: Mapping[str, str], known: Mapping[str, str | None]) -> None:
         self._env = env

@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any, Self, TypeVar
 
 from penstock import client as async_client
+from penstock.config import Settings
 from penstock.portal import portal
 from penstock.stream import AnswerStream
 from penstock.types import (
@@ -83,6 +84,15 @@ class Client:
     def models(self, provider: str | None = None) -> list[ModelInfo]:
         """As ``penstock.Client.models``."""
         return portal.call(lambda: self._client.models(provider))
+
+    @property
+    def settings(self) -> Settings:
+        """What was configured."""
+        return self._client.settings
+
+    def resolve(self, model: str) -> tuple[str, str]:
+        """As ``penstock.Client.resolve``."""
+        return self._client.resolve(model)
 
     def conversation(self, model: str) -> Conversation:
         """As ``penstock.Client.conversation``."""

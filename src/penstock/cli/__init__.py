@@ -1,0 +1,1 @@
+"""The command line. Answers go to stdout, everything else to stderr."""

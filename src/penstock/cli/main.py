@@ -1,0 +1,86 @@
+"""``penstock``: commands are loaded when they are asked for, and errors end here.
+
+Exit codes: 0 done, 1 an error, 2 wrong usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+
+import click
+
+from penstock import __version__
+from penstock.errors import ConfigError, PenstockError
+
+COMMANDS = {
+    "chat": "ask a model one question, or talk to it",
+    "config": "show where each setting comes from",
+    "demo": "watch every back end answer, with no account and no network",
+    "models": "list the models of a provider",
+    "providers": "list the providers and what they need",
+    "replay": "run recorded exchanges through the providers",
+    "sandbox": "start local servers that speak every back end's protocol",
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are modules of this package, imported on use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names of all commands."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name, loaded now."""
+        if cmd_name not in COMMANDS:
+            return None
+        command = getattr(import_module(f"penstock.cli.{cmd_name}"), cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of commands, without loading any."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, "-V", "--version", message="penstock %(version)s")
+@click.option(
+    "--config",
+    "config_path",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="Configuration file, instead of penstock.toml.",
+)
+@click.pass_context
+def cli(ctx: click.Context, config_path: str | None) -> None:
+    """Many chat back ends, one stream.
+
+    Start with `penstock demo`; it needs no account and no network.
+    """
+    ctx.obj = config_path
+
+
+def main() -> None:
+    """The console script: run a command and turn every error into one sentence and a code."""
+    try:
+        code = cli.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        code = 2
+    except (click.Abort, KeyboardInterrupt):
+        code = 130
+    except PenstockError as error:
+        click.echo(f"Error: {error}", err=True)
+        if isinstance(error, ConfigError):
+            click.echo("`penstock config show` says where each setting comes from.", err=True)
+        code = 1
+    except BrokenPipeError:
+        # The reader of a pipe left: nobody is there to be told. Python's own last flush of stdout
+        # must not complain either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    sys.exit(code if isinstance(code, int) else 0)

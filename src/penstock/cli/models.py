@@ -1,0 +1,48 @@
+"""``penstock models``: what a provider offers."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+
+@click.command()
+@click.argument("provider", required=False)
+@click.option("--json", "as_json", is_flag=True, help="As JSON, one model a line.")
+@click.pass_obj
+def models(config_path: str | None, provider: str | None, as_json: bool) -> None:
+    """List the models of PROVIDER, or of every configured provider."""
+    from penstock import sync
+    from penstock.errors import PenstockError
+
+    failed = False
+    with sync.Client(config=config_path) as client:
+        names = [provider] if provider else sorted(client.settings.providers)
+        if not names:
+            click.echo(
+                "no provider is configured; name one, as in `penstock models allenai`", err=True
+            )
+        for name in names:
+            try:
+                _show(client.models(name), as_json)
+            except PenstockError as error:
+                if provider:
+                    raise
+                failed = True
+                click.echo(f"{name}: {error.message}", err=True)
+    if failed:
+        sys.exit(1)
+
+
+def _show(found: list[Any], as_json: bool) -> None:
+    import msgspec
+
+    for info in found:
+        if as_json:
+            click.echo(msgspec.json.encode(info).decode())
+            continue
+        marks = [word for word in ("images", "reasoning", "tools") if getattr(info, word)]
+        about = info.name if info.name != info.id.partition("/")[2] else ""
+        click.echo("\t".join(filter(None, [info.id, about, ", ".join(marks)])))

@@ -1,0 +1,147 @@
+"""What the commands share: where words go, and how an answer is shown.
+
+The answer goes to stdout exactly as it came. Everything else goes to stderr; colour and a line
+that is overwritten are used only where stderr is a terminal.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from penstock.config import no_color
+from penstock.types import (
+    Event,
+    Finished,
+    Notice,
+    Reasoning,
+    Reply,
+    Started,
+    Text,
+    ToolCall,
+    Usage,
+    Waiting,
+)
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_NOTICES = {
+    "text_differs": "the server's final text differs from what it streamed",
+    "history_lost": "the server lost the earlier turns of this conversation",
+    "parameter_dropped": "a parameter was dropped",
+    "usage_estimated": "the token counts are estimates",
+}
+
+
+def console(*, err: bool = False) -> Console:
+    """A rich console on stdout or stderr."""
+    from rich.console import Console
+
+    return Console(stderr=err, highlight=False, soft_wrap=False)
+
+
+def waiting_words(event: Waiting) -> str:
+    """A sentence for a wait."""
+    if event.reason == "queue":
+        place = f"place {event.position}" if event.position else "waiting"
+        size = f" of {event.size}" if event.size else ""
+        return f"in the queue: {place}{size}"
+    words = {"cold_start": "the model is starting", "loading": "the model is loading"}
+    return words.get(event.reason, "the model is at work")
+
+
+class Screen:
+    """Shows one answer after another.
+
+    Args:
+        as_json: events as JSON, one a line, instead of text.
+    """
+
+    def __init__(self, *, as_json: bool = False) -> None:
+        self._as_json = as_json
+        self._colour = sys.stderr.isatty() and not no_color()
+        self._overwrites = sys.stderr.isatty()
+        self._status = False
+        self._open_line = False
+
+    def event(self, event: Event) -> None:
+        """Show one event."""
+        if self._as_json:
+            self._write(msgspec.json.encode(_plain(event)).decode() + "\n")
+        elif isinstance(event, Text):
+            self._clear()
+            self._write(event.text)
+        elif isinstance(event, Reasoning):
+            self._clear()
+            self._note(event.text, dim=True)
+        elif isinstance(event, ToolCall):
+            self._clear()
+            self._note(f"{event.name or ''}{event.arguments}", dim=True)
+        elif isinstance(event, Waiting):
+            self._wait(waiting_words(event))
+        elif isinstance(event, Finished):
+            self._finished(event)
+
+    def reply(self, reply: Reply) -> None:
+        """Show a whole answer."""
+        if self._as_json:
+            self._write(msgspec.json.encode(_plain(reply)).decode() + "\n")
+            return
+        if reply.reasoning:
+            self._note(reply.reasoning + "\n", dim=True)
+        self._write(reply.text)
+        self.end()
+        self._facts(reply.finish_reason, reply.warnings)
+
+    def end(self) -> None:
+        """End the line of the answer."""
+        self._clear()
+        if self._open_line:
+            self._write("\n")
+
+    def say(self, text: str) -> None:
+        """A line for the user."""
+        self._clear()
+        self._note(text + "\n")
+
+    def _finished(self, event: Finished) -> None:
+        self.end()
+        self._facts(event.finish_reason, event.warnings)
+
+    def _facts(self, reason: str | None, warnings: tuple[Notice, ...]) -> None:
+        if reason not in ("stop", None):
+            self._note(f"[finish: {reason}]\n", dim=True)
+        for notice in warnings:
+            detail = f": {notice.detail}" if notice.detail else ""
+            self._note(f"[note: {_NOTICES[notice.code]}{detail}]\n", dim=True)
+
+    def _wait(self, words: str) -> None:
+        if self._overwrites:
+            self._note(f"\r\x1b[2K{words}", dim=True)
+            self._status = True
+
+    def _clear(self) -> None:
+        if self._status:
+            sys.stderr.write("\r\x1b[2K")
+            sys.stderr.flush()
+            self._status = False
+
+    def _note(self, text: str, *, dim: bool = False) -> None:
+        sys.stderr.write(f"\x1b[2m{text}\x1b[0m" if dim and self._colour else text)
+        sys.stderr.flush()
+
+    def _write(self, text: str) -> None:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+        if text:
+            self._open_line = not text.endswith("\n")
+
+
+def _plain(value: Event | Reply) -> object:
+    plain: object = msgspec.to_builtins(value)
+    if isinstance(plain, dict) and value.__class__ not in (Text, Started, Usage):
+        plain.pop("conversation", None)
+    return plain

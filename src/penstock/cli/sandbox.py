@@ -1,0 +1,94 @@
+"""``penstock sandbox``: local servers that speak every back end's protocol."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import Any
+
+import click
+
+
+@click.command()
+@click.option(
+    "--provider", "names", multiple=True, metavar="NAME", help="Only these. May be repeated."
+)
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", type=click.IntRange(1, 65535), help="First of the ports; default: free.")
+@click.option("--script", default="echo", show_default=True, help="A script's name, or a file.")
+@click.option("--pace", type=float, default=0.02, show_default=True, help="Seconds a piece.")
+@click.option("--backend", metavar="URL", help="Answers from this OpenAI-compatible server.")
+@click.option("--model", help="The model to ask there.")
+@click.option(
+    "--api-key",
+    envvar="PENSTOCK_BACKEND_API_KEY",
+    show_envvar=True,
+    help="The key for it; the variable is the better place.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the addresses as JSON, one line.")
+def sandbox(
+    names: tuple[str, ...],
+    host: str,
+    port: int | None,
+    script: str,
+    pace: float,
+    backend: str | None,
+    model: str | None,
+    api_key: str | None,
+    as_json: bool,
+) -> None:
+    """Start local servers that speak every back end's real protocol.
+
+    They run until Ctrl-C. Clients are pointed at them by base_url; see the printed settings.
+    """
+    from penstock.sandbox import SANDBOX_PROVIDERS
+
+    for name in names:
+        if name.partition(":")[0] not in SANDBOX_PROVIDERS:
+            known = ", ".join(SANDBOX_PROVIDERS)
+            raise click.UsageError(f"there is no sandbox {name!r}; known are {known}")
+    if (backend is None) != (model is None):
+        raise click.UsageError("--backend and --model go together")
+    arguments: dict[str, Any] = {
+        "providers": names or SANDBOX_PROVIDERS,
+        "host": host,
+        "port": port,
+        "script": script,
+        "pace": pace,
+    }
+    if backend is not None and model is not None:
+        from penstock.sandbox.backend import Backend
+
+        arguments["backend"] = Backend(backend, model, api_key=api_key)
+    asyncio.run(_serve(arguments, as_json))
+
+
+async def _serve(arguments: dict[str, Any], as_json: bool) -> None:
+    from penstock.sandbox import Sandbox
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(name, stop.set)
+    async with Sandbox(**arguments) as running:
+        _print(dict(running.urls), as_json)
+        await stop.wait()
+    if not as_json:
+        click.echo("\nstopped", err=True)
+
+
+def _print(urls: dict[str, str], as_json: bool) -> None:
+    import msgspec
+
+    if as_json:
+        click.echo(msgspec.json.encode(urls).decode())
+        return
+    width = max(map(len, urls))
+    for name, url in urls.items():
+        click.echo(f"{name:<{width}}  {url}")
+    click.echo("\nTo use them, put this into penstock.toml:\n", err=True)
+    for name, url in urls.items():
+        if "." not in name and ":" not in name:
+            provider = {"openai": "openai_compatible"}.get(name, name)
+            click.echo(f'[providers.{provider}]\nbase_url = "{url}"', err=True)
+    click.echo("\nCtrl-C stops them.", err=True)
