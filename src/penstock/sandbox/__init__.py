@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from penstock.sandbox.backend import Backend
     from penstock.sandbox.server import Server
 
-__all__ = ["SANDBOX_PROVIDERS", "SCRIPTS", "Sandbox", "Script", "ScriptError"]
+__all__ = ["SANDBOX_PROVIDERS", "SCRIPTS", "Sandbox", "Script", "ScriptError", "load_script"]
 
 _SERVERS = {
     "allenai": "penstock.sandbox.allenai:AllenAIServer",
