@@ -34,6 +34,12 @@ ALIASES: dict[str, str] = {
     "olmo-2-32b": "olmo-2-0325-32b-instruct",
 }
 
+
+def resolve(model: str) -> str:
+    """The id for a name: the default for an empty one, an alias's target, else itself."""
+    return ALIASES.get(model, model) or DEFAULT_MODEL
+
+
 DEFAULT_HOST = "inferd"
 HOSTS: dict[str, str] = {
     DEFAULT_MODEL: "inferd",
@@ -45,7 +51,7 @@ STEP = 0.01
 """``temperature`` and ``top_p`` of ``message-stream`` lie on this grid."""
 
 _COMMON_FIELDS = frozenset(
-    {"captchaToken", "max_tokens", "n", "logprobs", "original", "private", "role", "stop"}
+    {"captchaToken", "host", "max_tokens", "n", "logprobs", "original", "private", "stop"}
     | {"template", "temperature", "top_p"}
 )
 _THREAD_FIELDS = _COMMON_FIELDS | {
@@ -69,7 +75,7 @@ CAPABILITIES: dict[str, Capabilities] = {
         system=False,
         images=True,
         conversations=True,
-        extra=_COMMON_FIELDS | {"host"},
+        extra=_COMMON_FIELDS | {"role"},
     ),
     "threads": Capabilities(
         sampling={
@@ -83,7 +89,7 @@ CAPABILITIES: dict[str, Capabilities] = {
         tools=True,
         reasoning=True,
         conversations=True,
-        extra=_THREAD_FIELDS | {"host"},
+        extra=_THREAD_FIELDS,
     ),
 }
 CAPABILITIES["v5-chat"] = CAPABILITIES["threads"]
