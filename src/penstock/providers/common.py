@@ -6,7 +6,7 @@ meaning: requests come from the dialect, answers go back to it.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from penstock.errors import PenstockError
@@ -69,7 +69,9 @@ class Call:
             self._dressed(request), self.limits, proxy=self.config.proxy
         )
 
-    async def pump(self, response: Response, decoder: AnswerDecoder) -> AsyncIterator[list[Event]]:
+    async def pump(
+        self, response: Response, decoder: AnswerDecoder
+    ) -> AsyncGenerator[list[Event], None]:
         """The events of a streamed answer, one list for each network read.
 
         The last list ends with ``Finished``. What comes after it on the wire is not read: a
@@ -114,3 +116,16 @@ class Call:
         if not self.config.headers or base is None or origin_of(base) != origin_of(request.url):
             return request
         return request.with_headers(*self.config.headers.items())
+
+
+@asynccontextmanager
+async def usable(session: Session) -> AsyncIterator[Session]:
+    """``session``, or one like it for as long as this lasts where it is closed already.
+
+    For what a caller does with a conversation after the call that made it has ended.
+    """
+    if not session.closed:
+        yield session
+        return
+    async with session.like() as fresh:
+        yield fresh

@@ -177,6 +177,15 @@ class Session:
         return left
 
     @property
+    def closed(self) -> bool:
+        """True after ``aclose``: nothing can be sent any more."""
+        return self._closed
+
+    def like(self) -> Session:
+        """A new session that connects in the same way."""
+        return Session(self._config)
+
+    @property
     def open_connections(self) -> int:
         """Connections in use now; 0 when no answer is being read."""
         return sum(len(getattr(pool.connector, "_acquired", ())) for pool in self._pools.values())
