@@ -11,7 +11,7 @@ import inspect
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from difflib import get_close_matches
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, ClassVar, Self
 
 from penstock.portal import portal
@@ -191,7 +191,8 @@ def _shown(parameter: inspect.Parameter) -> str:
     if isinstance(parameter.annotation, str):
         text += f": {parameter.annotation}"
     if parameter.default is not inspect.Parameter.empty:
-        text += f" = {parameter.default!r}"
+        default = parameter.default
+        text += f" = {dict(default) if isinstance(default, MappingProxyType) else default!r}"
     return text
 
 

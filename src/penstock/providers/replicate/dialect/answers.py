@@ -62,19 +62,20 @@ class Resume(msgspec.Struct):
         last_id: id of the last whole event.
         delivered: ids of all events that were delivered.
         retry: reconnect delay in milliseconds, where the server named one.
-        connections: how many there have been.
+        connected: a connection brought bytes before this one.
     """
 
     last_id: str = ""
     delivered: Delivered = msgspec.field(default_factory=Delivered)
     retry: int | None = None
-    connections: int = 0
+    connected: bool = False
 
 
 class StreamDecoder(AnswerDecoder):
     """One connection of the event stream (wire/replicate.md section 5).
 
     Attributes:
+        started: bytes of the stream came.
         fresh: something came that had not come before.
         ended: the prediction is over.
         unexplained: it failed, and the stream did not say why.
@@ -82,17 +83,18 @@ class StreamDecoder(AnswerDecoder):
 
     def __init__(self, transcript: Transcript, resume: Resume) -> None:
         super().__init__()
+        self.started = False
         self.fresh = False
         self.ended = False
         self.unexplained = False
         self._transcript = transcript
         self._resume = resume
-        self._resumed = resume.connections > 0
+        self._resumed = resume.connected
         self._sse = SSEDecoder()
-        resume.connections += 1
 
     def _decode(self, data: bytes, events: list[Event]) -> None:
         sse, resume, take = self._sse, self._resume, self._transcript.take
+        self.started = resume.connected = True
         try:
             for event in sse.feed(data):
                 if event.own_id:

@@ -66,6 +66,11 @@ def _content(request: ChatRequest, model: ModelInputs) -> dict[str, Any]:
     system, others = split_system(request.messages)
     if not images and _takes_list(model, others):
         return {"messages": _messages(request.messages, model)}
+    if model.fields is not None and not model.has("prompt") and not request.extra:
+        raise BadRequestError(
+            "this model takes neither a prompt nor messages; pass its own inputs as extra",
+            param="messages",
+        )
     inputs: dict[str, Any] = {}
     spoken: Sequence[Message] = request.messages
     if system is not None and others and model.has("system_prompt"):

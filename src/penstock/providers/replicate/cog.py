@@ -1,0 +1,144 @@
+"""The provider for Cog, the model server: one request, one answer, cancelled by closing it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import msgspec
+
+from penstock.errors import BadRequestError, ConfigError, PenstockError, ProtocolError
+from penstock.provider import Batch, ProviderConfig
+from penstock.providers.checks import check_options, check_request
+from penstock.providers.common import Call
+from penstock.providers.replicate.dialect.answers import PollReader
+from penstock.providers.replicate.dialect.cog import (
+    CogDecoder,
+    cog_cancel,
+    cog_error,
+    cog_request,
+    decode_cog,
+)
+from penstock.providers.replicate.dialect.inputs import Plan, plan_of
+from penstock.providers.replicate.dialect.transcript import Transcript
+from penstock.providers.replicate.leaving import patience
+from penstock.providers.replicate.models import CAPABILITIES, known_inputs
+from penstock.transport import Response, Session
+from penstock.types import ChatRequest, Conversation, Event, Finished, ModelInfo, Started
+
+_OURS = ("accept", "content-type")
+
+
+class CogProvider:
+    """One Cog server; it serves one model, whatever name the caller gives it."""
+
+    def __init__(self, session: Session, config: ProviderConfig) -> None:
+        self.name = config.name
+        self.capabilities = CAPABILITIES
+        if config.base_url is None:
+            raise ConfigError(
+                "the server's address is missing; set base_url, as in http://host:5000",
+                provider=config.name,
+                param="base_url",
+            )
+        check_options(config.options, frozenset(), config.name)
+        self._session = session
+        self._base = config.base_url
+        kept = {name: text for name, text in config.headers.items() if name.lower() not in _OURS}
+        self._config = config.with_(headers=kept)
+
+    @asynccontextmanager
+    async def stream(self, request: ChatRequest) -> AsyncIterator[AsyncIterator[Batch]]:
+        """Answer one turn; see ``penstock.provider``.
+
+        Leaving early closes the stream, which cancels the prediction at its next step, and says
+        so to the server as well.
+        """
+        check_request(request, self.capabilities, self.name)
+        plan = plan_of(request, known_inputs(request.model))
+        call = Call(self._session, self._config)
+        decoder = CogDecoder(Transcript(plan.stops), plan.limit)
+        async with AsyncExitStack() as connection:
+            response = await self._open(call, connection, request.model, plan)
+            if response.content_type == "text/event-stream":
+                try:
+                    yield _dressed(call.pump(response, decoder), plan)
+                finally:
+                    await connection.aclose()
+                    await self._leave(call, decoder)
+            else:
+                async with call.limits.step():
+                    body = await response.read()
+                yield _once(body, plan)
+
+    async def _open(
+        self, call: Call, connection: AsyncExitStack, model: str, plan: Plan
+    ) -> Response:
+        """The answer, as a stream if the model is made for it (406 says that it is not)."""
+        plain = ("replicate", "cog-plain", self._base)
+
+        def on_error(status: int, headers: dict[str, str], body: bytes) -> PenstockError:
+            return cog_error(status, headers, body, provider=self.name, model=model)
+
+        if plain not in call.session.memory:
+            asked = cog_request(self._base, plan.inputs, stream=True)
+            try:
+                return await connection.enter_async_context(call.open(asked, on_error))
+            except PenstockError as error:
+                if error.status != 406:
+                    raise
+            call.session.memory[plain] = True
+        asked = cog_request(self._base, plan.inputs, stream=False)
+        return await connection.enter_async_context(call.open(asked, on_error))
+
+    async def _leave(self, call: Call, decoder: CogDecoder) -> None:
+        prediction = decoder.id
+        if prediction is None or decoder.ended:
+            return
+
+        async def cancel() -> None:
+            await call.again().ask(cog_cancel(self._base, prediction))
+
+        label = f"{self.name}: cancel prediction {prediction}"
+        await call.session.outbox.settle(label, cancel, wait=patience())
+
+    async def models(self) -> Sequence[ModelInfo]:
+        """The configured names; a Cog server has one model and no name for it."""
+        return [ModelInfo(id=name) for name in self._config.models or ("default",)]
+
+    def conversation(self, model: str) -> Conversation:
+        """Refused: the protocol has no conversations."""
+        raise BadRequestError(
+            "this provider has no native conversations; send the history as messages",
+            provider=self.name,
+            param="conversation",
+        )
+
+    async def delete(self, conversation: Conversation) -> None:
+        """Nothing is kept on the server, so nothing is to be deleted."""
+
+
+async def _dressed(batches: AsyncIterator[list[Event]], plan: Plan) -> AsyncIterator[Batch]:
+    async for events in batches:
+        last = events[-1]
+        if isinstance(last, Finished) and plan.warnings:
+            events[-1] = msgspec.structs.replace(last, warnings=plan.warnings)
+        yield events
+
+
+async def _once(body: bytes, plan: Plan) -> AsyncIterator[Batch]:
+    """The events of an answer that came whole."""
+    prediction = decode_cog(body)
+    reader = PollReader(Transcript(plan.stops), plan.limit)
+    events: list[Event] = [Started(id=prediction.id or None)]
+    events += reader.see(prediction)
+    if reader.done:
+        async for batch in _dressed(_single(events), plan):
+            yield batch
+        return
+    yield events
+    raise reader.failure or ProtocolError("the server answered before the prediction was over")
+
+
+async def _single(events: list[Event]) -> AsyncIterator[list[Event]]:
+    yield events
