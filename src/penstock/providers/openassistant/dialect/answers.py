@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import msgspec
 
@@ -16,9 +16,6 @@ from penstock.wire.status import status_error, words_of
 NAME = "openassistant"
 
 T = TypeVar("T")
-
-Step = Literal["", "question", "answer"]
-"""What an error answered: posting the question, ordering the answer, or another request."""
 
 WAITING_STATES = frozenset({"pending", "in_progress"})
 """States of an assistant message that may still change (section 4)."""
@@ -120,17 +117,21 @@ def answer_error(
     headers: Mapping[str, str],
     body: bytes,
     *,
-    step: Step = "",
+    ordering: bool = False,
     model: str | None = None,
     secrets: tuple[str, ...] = (),
 ) -> PenstockError:
     """The error for an HTTP answer that is not a success.
 
     A session that is missing, wrong or banned gives a bare 403 on every route (section 2), natively
-    401 or 403. The 429 of the rate limit reaches us as a 500 (section 5).
+    401 or 403.
+
+    Args:
+        ordering: an answer was ordered; there the 429 of the rate limit reaches us as a bare 500
+            (section 5).
     """
     said = words_of(body)
-    if status == 500 and step == "answer":
+    if status == 500 and ordering:
         return error_of(
             "server",
             _LIMITED,
