@@ -18,7 +18,7 @@ ROLES: tuple[str, ...] = ("system", "developer", "user", "assistant", "tool")
 
 
 class FinishReason(str):
-    """``stop``, ``length``, ``content_filter``, ``tool_calls``, ``cancelled``, or a server's own."""
+    """``stop``, ``length``, ``content_filter``, ``tool_calls``, ``cancelled`` or a server's own."""
 
     __slots__ = ()
 

@@ -1,0 +1,170 @@
+"""Requests as values, and which URLs are made or followed."""
+
+from __future__ import annotations
+
+import pytest
+
+from penstock.errors import BadRequestError, ProtocolError
+from penstock.wire.request import (
+    HttpRequest,
+    base_url_of,
+    decode_object,
+    form_request,
+    header_value,
+    json_request,
+    origin_of,
+    path_of,
+    trusted_url,
+    url_of,
+)
+
+
+def test_json_bodies_are_utf_8() -> None:
+    request = json_request("POST", "http://h/x", {"text": "Привет 🙂"}, ("A", "b"), stream=True)
+    assert request.body == '{"text":"Привет 🙂"}'.encode()
+    assert request.headers == (("Content-Type", "application/json"), ("A", "b"))
+    assert request.stream
+    assert request.with_headers(("C", "d")).headers[-1] == ("C", "d")
+
+
+@pytest.mark.parametrize("body", [object(), "\ud800", {1: {2, 3}, "a": object()}])
+def test_what_json_cannot_hold_is_refused(body: object) -> None:
+    with pytest.raises(BadRequestError):
+        json_request("POST", "http://h/x", body)
+
+
+def test_forms_are_url_encoded() -> None:
+    assert form_request("POST", "http://h/", [("a", "b c&d")]).body == b"a=b+c%26d"
+
+
+@pytest.mark.parametrize(
+    ("given", "base"),
+    [
+        ("https://host", "https://host"),
+        (" http://host:8080/a/b/ ", "http://host:8080/a/b"),
+        ("http://[::1]:80/", "http://[::1]:80"),
+    ],
+)
+def test_base_urls(given: str, base: str) -> None:
+    assert base_url_of(given) == base
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "",
+        "host",
+        "ftp://host",
+        "http://",
+        "http://u:p@host",
+        "http://h/?q",
+        "http://h/#f",
+        "http://h:x/",
+        "http://h ost/",
+        "http://hö/",
+        "http://h/\r\nX: y",
+    ],
+)
+def test_what_is_no_base_url_is_refused(given: str) -> None:
+    with pytest.raises(BadRequestError):
+        base_url_of(given)
+
+
+def test_origins_and_queries() -> None:
+    assert origin_of("https://h:1/a/b?c") == "https://h:1"
+    assert url_of("http://h/p", "/x", {"a": "1 2"}) == "http://h/p/x?a=1+2"
+    assert url_of("http://h", "/x") == "http://h/x"
+
+
+def test_ids_become_segments() -> None:
+    assert path_of("owner/name-1.5", slashes=True) == "owner/name-1.5"
+    assert path_of("msg_A1", "x:y") == "msg_A1/x:y"
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "",
+        ".",
+        "..",
+        "a/../b",
+        "a/",
+        "/a",
+        "a b",
+        "a?b",
+        "a#b",
+        "a%2e",
+        "a\r\nb",
+        "ä",
+        "a\\b",
+        "x" * 300,
+    ],
+)
+def test_ids_outside_the_grammar_are_refused(bad: str) -> None:
+    """threats.md rows 6 to 8."""
+    with pytest.raises(BadRequestError):
+        path_of(bad, slashes=True)
+
+
+def test_an_id_without_slashes_may_hold_none() -> None:
+    with pytest.raises(BadRequestError, match="conversation"):
+        path_of("a/b", param="conversation")
+
+
+def test_header_values_are_stripped_and_checked() -> None:
+    assert header_value("api_key", " r8_abc\n") == "r8_abc"
+    with pytest.raises(BadRequestError) as caught:
+        header_value("api_key", "secret\r\nX: y")
+    assert "secret" not in str(caught.value)
+    with pytest.raises(BadRequestError):
+        header_value("api_key", "ключ")
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://api.x.com/v1/a", "https://stream.x.com/b", "https://a.svc.y.net/c"],
+)
+def test_urls_a_server_may_name(url: str) -> None:
+    assert trusted_url(url, base="https://api.x.com/v1", hosts=("stream.x.com", ".y.net")) == url
+
+
+def test_a_self_hosted_server_may_name_other_ports_of_its_own_host() -> None:
+    url = "http://127.0.0.1:9001/s"
+    assert trusted_url(url, base="http://127.0.0.1:9000") == url
+    listed = "http://other:1/s"
+    assert trusted_url(listed, base="http://127.0.0.1:9000", hosts=("other",)) == listed
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://api.x.com/a",
+        "https://evil.com/",
+        "https://api.x.com.evil.com/",
+        "file:///etc/passwd",
+        "https://u:p@api.x.com/",
+        "https://api.x.com@evil.com/",
+        "//api.x.com/",
+        "https://y.net/",
+        "http://169.254.169.254/",
+        "https://api.x.com:x/",
+        "https://api.x.com/ a",
+        "",
+        "https://ä.com/",
+    ],
+)
+def test_urls_a_server_may_not_name(url: str) -> None:
+    """threats.md row 3."""
+    with pytest.raises(ProtocolError, match="may not name"):
+        trusted_url(url, base="https://api.x.com/v1", hosts=("stream.x.com", ".y.net"))
+
+
+def test_objects() -> None:
+    assert decode_object(b'{"a":1}') == {"a": 1}
+    for bad in (b"[1]", b"", b"\xff", b"[" * 100_000, b"NaN", b'{"a":"\xff"}'):
+        with pytest.raises(ProtocolError):
+            decode_object(bad)
+
+
+def test_a_request_follows_redirects_unless_told() -> None:
+    assert HttpRequest(method="GET", url="http://h/").follow
