@@ -75,7 +75,7 @@ async def read_form(request: web.Request) -> tuple[Asked, list[dict[str, str]]]:
 
     Raises:
         Refused: It is no form (500), has no ``data`` (400) or none that is valid (500),
-            or a file is larger than 10 MB (413).
+            or a file is larger than 10 MB (413) or not named ``base64;name`` (500).
     """
     if not request.content_type.startswith("multipart/"):
         raise Refused
@@ -95,8 +95,10 @@ async def read_form(request: web.Request) -> tuple[Asked, list[dict[str, str]]]:
 
 def _stored(part: web.FileField) -> dict[str, str]:
     content = part.file.read()
+    how, _, name = part.filename.partition(";")
+    if how not in ("base64", "hash"):
+        raise Refused
     if len(content) > _FILE_LIMIT:
         raise Refused(413, "File too large, should be <10MB")
-    name = part.filename.partition(";")[2] or part.filename
     digest = hashlib.sha256(content).hexdigest()
     return {"type": "hash", "value": digest, "mime": part.content_type, "name": name}
