@@ -9,6 +9,7 @@ import base64
 import binascii
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from importlib import import_module
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -238,3 +239,16 @@ def split_system(messages: Sequence[Message]) -> tuple[str | None, tuple[Message
 def filter_none(**values: Any) -> dict[str, Any]:
     """The arguments without the None values; 0, "", False and [] stay."""
     return {name: value for name, value in values.items() if value is not None}
+
+
+def get_cookies(domain: str) -> dict[str, str]:
+    """Name -> value of the cookies of ``domain``, from a cookie file or an installed browser.
+
+    The mapping is fresh at each call; an empty one is not remembered.
+
+    Raises:
+        ConfigError: the configuration or the cookie file is wrong.
+    """
+    # By name: what folds messages is pure, and must not come to depend on what reads files.
+    found: dict[str, str] = import_module("penstock.cookies").get_cookies(domain)
+    return found
