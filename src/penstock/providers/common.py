@@ -78,7 +78,8 @@ class Call:
         connection that breaks there has broken nothing (``faults.md`` row 43).
 
         Raises:
-            PenstockError: the decoder's failure, a time limit, or a broken connection.
+            PenstockError: the decoder's failure, a time limit, or a broken connection. Its status
+                is that of the answer, unless it names one of its own.
         """
         watch = self.limits.watch(response.abort)
         try:
@@ -95,6 +96,9 @@ class Call:
                     yield events
                 if decoder.failure is not None:
                     raise decoder.failure
+        except PenstockError as error:
+            error.status = error.status or response.status
+            raise
         finally:
             watch.close()
 
@@ -116,6 +120,21 @@ class Call:
         if not self.config.headers or base is None or origin_of(base) != origin_of(request.url):
             return request
         return request.with_headers(*self.config.headers.items())
+
+
+@asynccontextmanager
+async def held(
+    batches: AsyncGenerator[list[Event], None],
+) -> AsyncIterator[AsyncIterator[list[Event]]]:
+    """``batches``, closed at the end of the context.
+
+    While another task is reading they cannot be closed; that read then ends with the connection.
+    """
+    try:
+        yield batches
+    finally:
+        if not getattr(batches, "ag_running", False):
+            await batches.aclose()
 
 
 @asynccontextmanager

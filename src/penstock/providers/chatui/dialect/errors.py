@@ -18,7 +18,7 @@ _CONTEXT = re.compile(
 )
 _TOO_LONG = re.compile(r"too long|too large|message length", re.IGNORECASE)
 _NO_MODEL = re.compile(
-    r"\bmodel\b.*\b(?:not (?:found|exist)|does not exist|unknown)", re.IGNORECASE | re.DOTALL
+    r"\bmodel\b.*\b(?:not found|not exist|does not exist|unknown)", re.IGNORECASE | re.DOTALL
 )
 _WORDS: dict[str, str] = {
     "auth": "the server's own back end refused its credential",

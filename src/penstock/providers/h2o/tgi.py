@@ -1,0 +1,82 @@
+"""The provider for text-generation-inference itself: one request, one answer, nothing kept.
+
+Unlike the chat-ui in front of it, the router stops a generation when its client goes away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from penstock.errors import BadRequestError, ConfigError, PenstockError
+from penstock.provider import Batch, ProviderConfig
+from penstock.providers.checks import check_options, check_request
+from penstock.providers.common import Call, held
+from penstock.providers.h2o.dialect import router
+from penstock.providers.h2o.dialect.errors import answer_error
+from penstock.providers.h2o.dialect.frames import decoder_for
+from penstock.providers.h2o.dialect.turn import router_turn_of
+from penstock.providers.h2o.models import ROUTER_CAPABILITIES
+from penstock.transport import Session
+from penstock.types import ChatRequest, Conversation, ModelInfo
+
+
+class TgiProvider:
+    """One router, by its ``base_url``."""
+
+    capabilities = ROUTER_CAPABILITIES
+
+    def __init__(self, session: Session, config: ProviderConfig) -> None:
+        if config.base_url is None:
+            raise ConfigError(
+                "the server's address is missing; set base_url, as in http://127.0.0.1:8080",
+                provider=config.name,
+                param="base_url",
+            )
+        check_options(config.options, frozenset(), config.name)
+        self.name = config.name
+        self._session = session
+        self._base = config.base_url
+        self._config = config
+
+    @asynccontextmanager
+    async def stream(self, request: ChatRequest) -> AsyncIterator[AsyncIterator[Batch]]:
+        """Answer one turn; see ``penstock.provider``.
+
+        Leaving early closes the connection, which stops the generation.
+        """
+        check_request(request, self.capabilities, self.name)
+        turn = router_turn_of(request, self.name)
+        call = Call(self._session, self._config)
+        asked = router.generate_request(self._base, turn, self._config.api_key)
+        async with call.open(asked, self._error) as response:
+            decoder = decoder_for(
+                response.content_type, self.name, stop=turn.stop, full_text=turn.full_text
+            )
+            async with held(call.pump(response, decoder)) as batches:
+                yield batches
+
+    async def models(self) -> Sequence[ModelInfo]:
+        """The configured models, else the one the router says it serves."""
+        if self._config.models:
+            return [ModelInfo(id=name) for name in self._config.models]
+        call = Call(self._session, self._config)
+        request = router.info_request(self._base, self._config.api_key)
+        _, body = await call.fetch(request, self._error)
+        return [router.decode_info(body)]
+
+    def conversation(self, model: str) -> Conversation:
+        """Refused: the router keeps nothing."""
+        raise BadRequestError(
+            "this provider has no native conversations; send the history as messages",
+            provider=self.name,
+            model=model,
+            param="conversation",
+        )
+
+    async def delete(self, conversation: Conversation) -> None:
+        """Nothing is kept on the server, so nothing is to be deleted."""
+
+    def _error(self, status: int, headers: dict[str, str], body: bytes) -> PenstockError:
+        secrets = (self._config.api_key,) if self._config.api_key else ()
+        return answer_error(status, headers, body, provider=self.name, model="", secrets=secrets)
