@@ -1,6 +1,7 @@
 """Rules of wire/h2o.md section 9 that the recordings do not show."""
 
 import asyncio
+import io
 import json
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
@@ -463,7 +464,7 @@ def with_file(root: str, content: bytes, name: str) -> aiohttp.FormData:
     """A form with a file; its name is not percent-encoded, as browsers send it."""
     form = aiohttp.FormData(quote_fields=False, default_to_multipart=True)
     form.add_field("data", json.dumps({"inputs": "Look", "id": root}))
-    form.add_field("files", content, filename=name, content_type="image/png")
+    form.add_field("files", io.BytesIO(content), filename=name, content_type="image/png")
     return form
 
 

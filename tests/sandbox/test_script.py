@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import aiohttp
 import pytest
 from aiohttp import web
 
-from penstock.sandbox import SCRIPTS, ScriptError, load_script
+from penstock.sandbox import SCRIPTS, Sandbox, ScriptError, load_script
 from penstock.sandbox.backend import Backend
 from penstock.sandbox.script import (
     End,
@@ -217,3 +218,14 @@ def test_what_has_pieces_is_a_script() -> None:
     script = Fixed(["a"])
     assert load_script(script) is script
     assert isinstance(Backend("http://127.0.0.1:1", "m"), Script)
+
+
+async def test_one_sandbox_can_be_the_model_of_another() -> None:
+    async with Sandbox(("openai",), script=Fixed(["Real", " answer"])) as model:
+        backend = Backend(model.urls["openai"], "sandbox-model")
+        async with (
+            Sandbox(("tgi",), backend=backend) as sandbox,
+            aiohttp.ClientSession() as session,
+            session.post(sandbox.urls["tgi"] + "/generate", json={"inputs": "a"}) as answer,
+        ):
+            assert await answer.json() == {"generated_text": "Real answer"}

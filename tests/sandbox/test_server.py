@@ -274,6 +274,18 @@ async def test_a_silent_run_beats_for_its_reader() -> None:
         assert [piece async for piece in seen] == []
 
 
+async def test_a_change_can_be_waited_for() -> None:
+    bell = Bell()
+    run = Run(PROMPT, bell, 0.0, lambda _: None)
+    async with asyncio.TaskGroup() as tasks:
+        run.start(tasks)
+        assert not await run.changed(0.005)
+        bell.rung.put_nowait("a")
+        assert await run.changed()
+        run.cancel()
+    assert run.pieces == ["a"]
+
+
 async def test_readers_begin_where_they_ask_to() -> None:
     run = await run_of(Fixed(["a", "b", "c"]))
     assert [piece async for piece in run.follow(1)] == ["b", "c"]
