@@ -13,11 +13,11 @@ Laws:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from typing import Generic, Literal, TypeVar
 
-from penstock.sandbox.script import End, ModelFailure, Piece
+from penstock.sandbox.script import End, ModelFailure, Piece, Prompt, Script
 
 RunState = Literal["running", "finished", "failed", "cancelled"]
 
@@ -67,9 +67,9 @@ class Feed(Generic[T]):
             await self.changed()
 
     async def changed(self, limit: float | None = None) -> bool:
-        """Wait for the next piece or the end; say whether it came within `limit` seconds.
+        """Wait for the next item or the end; say whether it came within `limit` seconds.
 
-        Whoever reads `pieces` directly looks first and waits after, with no other wait
+        Whoever reads `items` directly looks first and waits after, with no other wait
         in between: then nothing can be missed.
         """
         try:
@@ -78,6 +78,66 @@ class Feed(Generic[T]):
         except TimeoutError:
             return False
         return True
+
+    def _tell(self) -> None:
+        told, self._changed = self._changed, asyncio.Event()
+        told.set()
+
+
+class Run:
+    """A generation: its pieces so far, and how it ended."""
+
+    def __init__(
+        self, prompt: Prompt, script: Script, pace: float, on_end: Callable[[Run], None]
+    ) -> None:
+        self.prompt = prompt
+        self._feed: Feed[Piece] = Feed()
+        self.state: RunState = "running"
+        self.finish: str | None = None
+        self.stopped_by: str | None = None
+        self.failure: ModelFailure | None = None
+        self._script = script
+        self._pace = pace
+        self._on_end = on_end
+        self._task: asyncio.Task[None] | None = None
+        self._tail = ""
+
+    @property
+    def pieces(self) -> list[Piece]:
+        """The pieces so far."""
+        return self._feed.items
+
+    @property
+    def text(self) -> str:
+        """The visible text so far."""
+        return "".join(piece for piece in self.pieces if isinstance(piece, str))
+
+    @property
+    def ended(self) -> bool:
+        """Whether no further piece will come."""
+        return self.state != "running"
+
+    def start(self, group: asyncio.TaskGroup) -> None:
+        """Begin to speak, as a task of `group`."""
+        self._task = group.create_task(self._speak())
+
+    def cancel(self) -> None:
+        """End the run now, if it runs; its readers come to their end."""
+        self._end("cancelled")
+        if self._task is not None:
+            self._task.cancel()
+
+    def follow(self, start: int = 0, *, beat: float | None = None) -> AsyncIterator[Piece | None]:
+        """Yield the pieces from number `start` on, as `Feed.follow` does."""
+        return self._feed.follow(start, beat=beat)
+
+    async def changed(self, limit: float | None = None) -> bool:
+        """Wait for the next piece or the end, as `Feed.changed` does."""
+        return await self._feed.changed(limit)
+
+    async def wait(self) -> None:
+        """Wait until the run has ended."""
+        await self._feed.wait()
 
     async def _speak(self) -> None:
         try:
