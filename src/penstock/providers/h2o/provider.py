@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
+from functools import partial
 
 import msgspec
 
@@ -136,7 +137,7 @@ class H2oProvider:
         self._bind(conversation)
 
     def _bind(self, conversation: Conversation) -> None:
-        conversation.bind(lambda: self.delete(conversation))
+        conversation.bind(partial(self.delete, conversation))
 
     def _check(self, conversation: Conversation | None, model: str) -> None:
         if conversation is None or conversation.id is None:

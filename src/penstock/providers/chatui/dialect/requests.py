@@ -179,7 +179,7 @@ def tree_request(base: str, conversation: str, cookies: Mapping[str, str]) -> Ht
     """Ask for the messages: the stream never names the answer's id (chatui-two-turns)."""
     path = path_of(conversation, param="conversation")
     url = f"{base}/api/v2/conversations/{path}"
-    return HttpRequest(method="GET", url=url, headers=headers_of(cookies))
+    return HttpRequest(method="GET", url=url, headers=headers_of(cookies), follow=False)
 
 
 class _Message(msgspec.Struct):
@@ -215,7 +215,7 @@ def decode_answer_id(body: bytes, parent: str | None) -> str | None:
 def models_request(base: str, cookies: Mapping[str, str], *, plain: bool = False) -> HttpRequest:
     """Ask for the models, by the newer list or by the plain one."""
     path = "/api/models" if plain else "/api/v2/models"
-    return HttpRequest(method="GET", url=f"{base}{path}", headers=headers_of(cookies))
+    return HttpRequest(method="GET", url=f"{base}{path}", headers=headers_of(cookies), follow=False)
 
 
 class _Model(msgspec.Struct):

@@ -114,7 +114,9 @@ def delete_request(base: str, conversation: str, cookies: Mapping[str, str]) -> 
 
 def models_request(base: str, cookies: Mapping[str, str]) -> HttpRequest:
     """Ask for the page data, which lists the models."""
-    return HttpRequest(method="GET", url=f"{base}/__data.json", headers=headers_of(cookies))
+    return HttpRequest(
+        method="GET", url=f"{base}/__data.json", headers=headers_of(cookies), follow=False
+    )
 
 
 def decode_models(body: bytes) -> list[ModelInfo]:
