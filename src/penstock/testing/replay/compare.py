@@ -1,0 +1,246 @@
+"""What came out against what was expected. Pure; each difference is one readable sentence.
+
+Decision 23 says what is compared. An expectation that contradicts itself is a difference too: a
+text that is not its pieces joined would else be met by accident.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from penstock.testing.replay.case import Case, Expected
+from penstock.testing.replay.plan import CaseProtocol, ListModels, Step
+from penstock.testing.replay.run import Outcome, Run
+from penstock.testing.replay.server import Arrived
+
+SHOWN = 60
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+_FAILURES = ("error", "incomplete")
+
+
+def differences(
+    case: Case, protocol: CaseProtocol, steps: Sequence[Step], run: Run
+) -> Iterator[str]:
+    """Everything in which a run differs from its case."""
+    for index, (step, outcome) in enumerate(zip(steps, run.outcomes, strict=True)):
+        where = f"turn {index + 1}: " if len(steps) > 1 else ""
+        for difference in (
+            *_of_answer(case, step, outcome, streamed=_streamed(case, step)),
+            *_of_refusals(step, outcome),
+            *_of_requests(case, protocol, outcome, run.arrived[index]),
+        ):
+            yield where + difference
+    yield from _of_cleanup(case, steps, run)
+
+
+# -- answers ------------------------------------------------------------------------------------
+
+
+def _of_answer(case: Case, step: Step, outcome: Outcome, *, streamed: bool) -> Iterator[str]:
+    expected = step.expected
+    if expected is None:
+        return
+    yield from _of_itself(expected)
+    if isinstance(step.call, ListModels):
+        yield from _of_list(case, step, outcome, expected)
+        return
+    if outcome.refused or not expected.says_something:
+        return  # nothing knowable: an answer that the recording client never looked for
+    yield from _of_text(expected, outcome, streamed=streamed)
+    yield from _of_end(expected, outcome, case.provider)
+    if expected.thinking is not None and _clean(expected.thinking) != outcome.reasoning:
+        yield f"thinking: expected {_shown(expected.thinking)}, got {_shown(outcome.reasoning)}"
+    if expected.next_parent is not None and expected.next_parent != outcome.parent:
+        yield f"next_parent: expected {expected.next_parent}, got {outcome.parent}"
+
+
+def _of_itself(expected: Expected) -> Iterator[str]:
+    text = expected.text
+    if expected.pieces and isinstance(text, str) and "".join(expected.pieces) != text:
+        yield f"the case contradicts itself: text is {_shown(text)}, not its pieces joined"
+
+
+def _of_text(expected: Expected, outcome: Outcome, *, streamed: bool) -> Iterator[str]:
+    if expected.text_sha256 is not None:
+        digest = hashlib.sha256(outcome.text.encode("utf-8", "surrogatepass")).hexdigest()
+        if digest != expected.text_sha256:
+            yield f"text: expected sha256 {expected.text_sha256}, got {digest}"
+        if expected.text_chars is not None and expected.text_chars != len(outcome.text):
+            yield f"text: expected {expected.text_chars} characters, got {len(outcome.text)}"
+        lengths = [size for size in expected.piece_chars or expected.pieces_chars or () if size]
+        if streamed and lengths and lengths != [len(piece) for piece in outcome.pieces]:
+            yield f"pieces: expected lengths {_shown_list(lengths)}, got others"
+        return
+    if isinstance(expected.text, msgspec.UnsetType):
+        return
+    text = _clean(expected.text or "")
+    if outcome.text != text and not _completed(expected, text, outcome):
+        yield f"text: expected {_shown(text)}, got {_shown(outcome.text)}"
+    elif streamed and expected.pieces is not None and outcome.text == text:
+        yield from _of_pieces(expected.pieces, outcome.pieces)
+
+
+def _of_pieces(expected: Sequence[str], got: Sequence[str]) -> Iterator[str]:
+    wanted = [_clean(piece) for piece in expected if piece]
+    # A half character waits for its other half, and a run of U+FFFD for what repairs it
+    # (decision 6): those pieces arrive joined, which their text has already proved right.
+    if any(_clean(piece) != piece or _REPLACEMENT in piece for piece in expected) or not wanted:
+        return
+    if wanted != list(got):
+        at = next(
+            (i for i, pair in enumerate(zip(wanted, got, strict=False)) if pair[0] != pair[1]),
+            min(len(wanted), len(got)),
+        )
+        yield (
+            f"pieces: expected {len(wanted)}, got {len(got)}; the first other one is number "
+            f"{at + 1}: expected {_piece(wanted, at)}, got {_piece(got, at)}"
+        )
+
+
+def _completed(expected: Expected, text: str, outcome: Outcome) -> bool:
+    """True where our provider rightly showed the server's final text instead of the pieces alone.
+
+    The end of an answer may stand in the final text only (wire/h2o.md section 9), and a trailing
+    run of U+FFFD is repaired from it (wire/openassistant.md section 6, decision 6).
+    """
+    final = expected.final_text or expected.final_content
+    if not isinstance(final, str) or outcome.text != _clean(final):
+        return False
+    return outcome.text.startswith(text.rstrip(_REPLACEMENT))
+
+
+def _of_end(expected: Expected, outcome: Outcome, provider: str) -> Iterator[str]:
+    error = expected.error
+    if isinstance(error, msgspec.UnsetType):
+        return
+    if error is None:
+        if outcome.error is not None and outcome.finish != "cancelled":
+            yield f"error: expected none, got {outcome.error.kind}: {_shown(outcome.error.text)}"
+        elif expected.finish is not None and expected.finish != outcome.finish:
+            yield f"finish: expected {expected.finish}, got {outcome.finish}"
+        return
+    if expected.finish not in (None, *_FAILURES):
+        yield f"finish: expected {expected.finish}, got {outcome.finish}"
+    if outcome.error is None:
+        yield f"error: expected {error.kind}, got none (finish {outcome.finish})"
+        return
+    if outcome.error.kind != error.kind:
+        said = _shown(outcome.error.text)
+        yield f"error: expected kind {error.kind}, got {outcome.error.kind}: {said}"
+    if error.status is not None and not _same_status(error.status, outcome.error.status):
+        yield f"error: expected status {error.status}, got {outcome.error.status}"
+    words = error.message
+    if provider == "replicate" and isinstance(words, str) and words not in outcome.error.text:
+        yield f"error: {_shown(words)} is not in {_shown(outcome.error.text)}"
+
+
+def _same_status(expected: int, got: int | None) -> bool:
+    """An error within a good answer has its status or none."""
+    return got == expected or (got is None and 200 <= expected < 300)
+
+
+def _of_list(case: Case, step: Step, outcome: Outcome, expected: Expected) -> Iterator[str]:
+    yield from _of_end(expected, outcome, case.provider)
+    listed = case.exchanges[step.answer].response.content.decode("utf-8", "replace")
+    if outcome.models is not None:
+        if not outcome.models and outcome.error is None:
+            yield "models: none listed"
+        for model in outcome.models:
+            if model.partition("/")[2] not in listed:
+                yield f"models: {model} is not in the recorded list"
+    if expected.says_something and expected.error is None:
+        yield "a list of models cannot answer what is expected"
+
+
+# -- requests -----------------------------------------------------------------------------------
+
+
+def _of_refusals(step: Step, outcome: Outcome) -> Iterator[str]:
+    """What we refuse before sending must be what the server refuses, by the same kind."""
+    error = step.expected.error if step.expected is not None else None
+    if error is None or isinstance(error, msgspec.UnsetType):
+        return
+    for refusal in (*outcome.refusals, *([outcome.error] if outcome.refused else [])):
+        if refusal is not None and refusal.kind != error.kind and outcome.refused:
+            yield f"refused here as {refusal.kind}, by the server as {error.kind}"
+
+
+def _of_requests(
+    case: Case, protocol: CaseProtocol, outcome: Outcome, arrived: Sequence[Arrived]
+) -> Iterator[str]:
+    posted: set[int] = set()
+    for request in arrived:
+        if request.exchange is None:
+            continue
+        exchange = case.exchanges[request.exchange]
+        if request.method == "POST" and request.again and request.exchange in posted:
+            yield f"POST {request.path} was sent twice"
+        posted.add(request.exchange)
+        for name, value, sent in protocol.unlike(exchange, request):
+            if name not in outcome.forgone:
+                yield (
+                    f"request {request.method} {request.path}: {name} should be "
+                    f"{_shown(value)}, is {_shown(sent)}"
+                )
+
+
+def _of_cleanup(case: Case, steps: Sequence[Step], run: Run) -> Iterator[str]:
+    for label in run.left_behind:
+        yield f"cleanup: not done in time: {label}"
+    deleted = [request for request in run.all_arrived if request.method == "DELETE"]
+    recorded = any(e.request.method == "DELETE" for e in case.exchanges)
+    if not steps or all(outcome.refused for outcome in run.outcomes):
+        return
+    if case.expected.cleanup_delete and not deleted:
+        yield "cleanup: a correct client sends DELETE here, none came"
+    if case.expected.cleanup_delete is False and deleted and not recorded:
+        yield "cleanup: nothing is to be deleted here, but a DELETE came"
+    yield from _of_stop(case, run)
+
+
+def _of_stop(case: Case, run: Run) -> Iterator[str]:
+    """Where the caller left, the recorded stop or cancel is sent, once."""
+    if not any(outcome.left for outcome in run.outcomes):
+        return
+    for exchange in case.exchanges:
+        path = exchange.request.path
+        if path.endswith(("/cancel", "/stop-generating")):
+            came = sum(1 for request in run.all_arrived if request.path == path)
+            if came != 1:
+                yield f"cleanup: POST {path} should come once, came {came} times"
+
+
+def _streamed(case: Case, step: Step) -> bool:
+    """True where the pieces are a stream's, so that they do not hang on polls or on one reply."""
+    window = case.exchanges[step.answer : step.stop]
+    return any("json" not in _content_type(e.response.header("content-type")) for e in window)
+
+
+def _content_type(value: str) -> str:
+    kind = value.partition(";")[0].strip().lower()
+    return "stream" if kind in ("application/jsonl", "text/event-stream") else kind
+
+
+# -- words --------------------------------------------------------------------------------------
+
+
+def _clean(text: str) -> str:
+    """Joined halves of characters; a half without its other one as U+FFFD."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 2 * SHOWN else f"{text[:SHOWN]} … {text[-SHOWN:]}"
+
+
+def _shown_list(values: Sequence[int]) -> str:
+    shown = ", ".join(str(value) for value in values[:10])
+    return f"{shown}, …" if len(values) > 10 else shown
+
+
+def _piece(pieces: Sequence[str], at: int) -> str:
+    return _shown(pieces[at]) if at < len(pieces) else "none"

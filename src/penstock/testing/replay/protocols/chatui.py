@@ -1,0 +1,75 @@
+"""Today's chat-ui (wire/h2o.md section 9): multipart ``data``, parent ids, a stored tree."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import msgspec
+
+from penstock.testing.replay.body import read_form, read_json
+from penstock.testing.replay.case import Case, Exchange
+from penstock.testing.replay.plan import Chat, ListModels, Request, Step
+from penstock.testing.replay.protocols.h2o import H2O, Opened
+from penstock.types import ImagePart, Message, Part, TextPart
+
+_LISTS = ("/api/v2/models", "/api/models")
+
+
+class ChatUI(H2O):
+    """Requests of today's chat-ui: the same paths as in 2023, other bodies."""
+
+    provider: ClassVar[str] = "chatui"
+
+    def derive(self, case: Case) -> Sequence[Step]:
+        """As in 2023; a recording that only reads lists is asked for its models."""
+        steps = super().derive(case)
+        if steps:
+            return steps
+        for index, exchange in enumerate(case.exchanges):
+            if exchange.request.path in _LISTS:
+                access = self._access(exchange)
+                return [Step(start=0, answer=index, access=access, call=ListModels())]
+        return []
+
+    def fields(self, request: Request) -> dict[str, object]:
+        """Model and system text; question, parent and files of a message."""
+        if request.method != "POST":
+            return {}
+        if request.path == "/conversation":
+            body = read_json(request.content)
+            found = {"model": body.get("model")}
+            return found | ({"preprompt": body["preprompt"]} if body.get("preprompt") else {})
+        if not request.path.startswith("/conversation/") or request.path.count("/") > 2:
+            return {}
+        content_type = request.headers.get("content-type", "")
+        if not content_type.startswith("multipart/"):
+            return {"text": read_json(request.content).get("inputs")}
+        form = read_form(content_type, request.content)
+        data = read_json((form.first("data") or "").encode())
+        found = {"text": data.get("inputs"), "parent": data.get("id")}
+        if form.files:
+            found["files"] = [(file.field, file.name, file.data) for file in form.files]
+        return found
+
+    def _opened(self, exchange: Exchange) -> Opened:
+        opened = super()._opened(exchange)
+        system = read_json(exchange.request.content).get("preprompt")
+        return msgspec.structs.replace(opened, system=system or None)
+
+    def _chat(self, exchange: Exchange, model: str, known: Opened | None) -> Chat:
+        request = exchange.request
+        form = read_form(request.header("content-type"), request.content)
+        data: dict[str, Any] = read_json((form.first("data") or "").encode())
+        text = str(data.get("inputs") or form.first("inputs") or "")
+        content: str | tuple[Part, ...] = text
+        if form.files:
+            images = [
+                ImagePart(data=file.data, media_type=file.media_type, name=file.name)
+                for file in form.files
+            ]
+            content = (TextPart(text), *images)
+        messages = (Message(role="user", content=content),)
+        if known is not None and known.system:
+            messages = (Message(role="system", content=known.system), *messages)
+        return Chat(model=model, messages=messages)
