@@ -177,10 +177,11 @@ class HostedRun:
                 return
             except PenstockError as error:
                 self._ended = decoder.ended
-                trouble = await self._trouble(error, decoder)
+                trouble = error
+                broken = await self._broken(error, decoder)
             unknown_place = not resume.last_id and not self._transcript.empty
             stale = attempt > 0 and not decoder.fresh
-            if trouble.status is not None or unknown_place or stale:
+            if not broken or unknown_place or stale:
                 break
         await self._connection.aclose()
         async for batch in self._poll(None, trouble):
@@ -201,20 +202,21 @@ class HostedRun:
                 yield events[:-1]
             yield [await self._finished(events[-1])]
 
-    async def _trouble(self, error: PenstockError, decoder: StreamDecoder) -> PenstockError:
-        """``error``, if the answer can go on by another connection or by polling.
+    async def _broken(self, error: PenstockError, decoder: StreamDecoder) -> bool:
+        """Whether another connection may go on; False where only polling can.
 
         Raises:
-            PenstockError: it cannot; the prediction's own words are asked for if need be.
+            PenstockError: neither can; the prediction's own words are asked for if need be.
         """
         if decoder.unexplained:
             raise await self._explained(error) from None
-        in_time = not isinstance(error, StreamTimeoutError) or error.phase == "connect"
-        broken = isinstance(error, TruncatedError | NetworkError) and in_time
-        refused = not decoder.started and error.status is not None
-        if not broken and not refused:
+        if isinstance(error, StreamTimeoutError) and error.phase != "connect":
             raise error
-        return error
+        if isinstance(error, TruncatedError | NetworkError):
+            return True
+        if decoder.started or error.status is None:
+            raise error
+        return False
 
     async def _listen(self, last_id: str) -> Response:
         request = self._api.stream(self._created, last_id)
