@@ -7,16 +7,15 @@ Then the app: owner of the conversation, limits, model, form, parent.
 from __future__ import annotations
 
 import secrets
-import time
 import uuid
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
 import msgspec
 from aiohttp import web
 
-from penstock.sandbox.chatui_generation import Generation, Update, first_words
+from penstock.sandbox.chatui_answers import Answers
 from penstock.sandbox.chatui_lists import (
     PUBLIC_CONFIG,
     api_models,
@@ -24,16 +23,13 @@ from penstock.sandbox.chatui_lists import (
     plain_models,
     settings,
 )
-from penstock.sandbox.chatui_posts import Asked, Posts, Refused, read_form
+from penstock.sandbox.chatui_posts import Posts, Refused, read_form
 from penstock.sandbox.chatui_state import (
     MODELS,
     Conversation,
-    Node,
-    padded,
     planted,
     superjson,
 )
-from penstock.sandbox.script import Prompt
 from penstock.sandbox.server import Handler, Options, Server, Setup, reply
 from penstock.sandbox.web_form import (
     COOKIE,
@@ -46,9 +42,6 @@ from penstock.sandbox.web_form import (
 )
 
 _TWO_WEEKS = timedelta(days=14)
-_KEEP_ALIVE = 0.1
-_HEARTBEAT = 0.25
-_BLANKS = b" " * 4096
 _SESSION = web.RequestKey("chatui_session", str)
 _VARY = {"Vary": "Accept-Encoding"}
 _API = {
@@ -98,7 +91,7 @@ class ChatUiServer(Server):
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
         self._conversations: dict[str, Conversation] = {}
-        self._generations: dict[str, list[Generation]] = {}
+        self._answers = Answers(self, self.options.provider, self.options.text_with_finish)
         self._settings: dict[str, dict[str, object]] = {}
         self._posts = Posts()
 
@@ -290,32 +283,11 @@ class ChatUiServer(Server):
         limit = self.options.message_length
         if limit and len(asked.inputs) > limit:
             raise Refused(400, "Message too long.")
-        generation = self._begin(conversation, asked, files)
-        headers = {"Content-Type": "application/jsonl", "Set-Cookie": self._cookie(request)}
-        async with self.stream(request, {**_VARY, **headers}) as out:
-            beaten = time.monotonic() - _KEEP_ALIVE
-            async for update in generation.follow(_KEEP_ALIVE):
-                if update is not None:
-                    for line in self._lines(update):
-                        await out.write(line)
-                due = time.monotonic() - beaten >= _KEEP_ALIVE
-                if due and generation.status == "running":
-                    beaten = time.monotonic()
-                    await out.write(_line({"type": "status", "status": "keepAlive"}))
+        generation = self._answers.begin(conversation, asked, files)
+        headers = {**_VARY, "Set-Cookie": self._cookie(request)}
+        async with self.stream(request, {**headers, "Content-Type": "application/jsonl"}) as out:
+            await self._answers.relay(out, generation)
         return out.response
-
-    def _lines(self, update: Update) -> list[bytes]:
-        """Give the lines of an update. All that goes out of a run goes through here."""
-        token = update.get("token")
-        if isinstance(token, str):
-            return [_line({**update, "token": padded(token)})]
-        if update["type"] != "finalAnswer":
-            return [_line(update)]
-        lines = [_line(update) + _BLANKS]
-        if self.options.provider:
-            route = {"route": "", "model": "", "provider": self.options.provider}
-            lines.append(_line({"type": "routerMetadata", **route}))
-        return lines
 
     def _check_limits(self, request: web.Request, conversation: Conversation) -> None:
         keys = (f"session {request[_SESSION]}", f"address {request.remote}")
@@ -326,68 +298,15 @@ class ChatUiServer(Server):
             told = f"This conversation has more than {most} messages. Start a new one to continue"
             raise Refused(429, told)
 
-    def _begin(
-        self, conversation: Conversation, asked: Asked, files: list[dict[str, str]]
-    ) -> Generation:
-        """Store the question, then start the answer; a failed question stays stored."""
-        first = len(conversation.nodes) == 1
-        question = self._question(conversation, asked, files)
-        answer = conversation.add(Node(role="assistant", content=""), question)
-        prompt = Prompt(messages=conversation.messages_to(question), model=conversation.model)
-        generation = Generation(
-            asked.generationId or str(uuid.uuid4()),
-            lambda: self.run(prompt),
-            title=first_words(prompt) if first else None,
-            whole_only=self.options.text_with_finish,
-        )
-        answer.generation = generation.ident
-        self._generations.setdefault(conversation.ident, []).append(generation)
-        self.spawn(self._generate(conversation, answer, generation, prompt))
-        return generation
-
-    def _question(
-        self, conversation: Conversation, asked: Asked, files: list[dict[str, str]]
-    ) -> Node:
-        """Give the user message to answer: a new one, or the one that is retried."""
-        named = conversation.nodes.get(asked.id or "")
-        if named is None:
-            raise Refused
-        if asked.is_retry and named.ancestors:
-            parent = conversation.nodes[named.ancestors[-1]]
-            if named.role == "assistant":
-                return parent
-            return conversation.add(Node(role="user", content=asked.inputs, files=files), parent)
-        return conversation.add(Node(role="user", content=asked.inputs, files=files), named)
-
-    async def _generate(
-        self, conversation: Conversation, answer: Node, generation: Generation, prompt: Prompt
-    ) -> None:
-        await generation.speak()
-        answer.content = generation.text
-        answer.updates = generation.stored
-        answer.interrupted = generation.status == "interrupted"
-        answer.log_length = generation.log_length
-        answer.updated = conversation.updated = datetime.now(UTC)
-        if any(update["type"] == "title" for update in generation.stored):
-            conversation.title = first_words(prompt)
-
     async def _stop(self, request: web.Request) -> web.Response:
         conversation = self._mine(request)
         asked = await self._json(request) if await request.read() else {}
-        seen = asked.get("seenContentLength")
-        for generation in self._generations.get(conversation.ident, []):
-            if asked.get("generationId") in (None, generation.ident):
-                generation.stop(seen if isinstance(seen, int) else None)
+        self._answers.stop(conversation, asked.get("generationId"), asked.get("seenContentLength"))
         return reply(200)
 
     async def _reattach(self, request: web.Request) -> web.StreamResponse:
         conversation = self._mine(request)
-        wanted = request.query.get("generationId")
-        found = [
-            one
-            for one in self._generations.get(conversation.ident, [])
-            if wanted in (None, one.ident)
-        ]
+        generation = self._answers.find(conversation, request.query.get("generationId"))
         start = request.headers.get("last-event-id") or request.query.get("fromSeq", "0")
         headers = {
             **_VARY,
@@ -396,28 +315,10 @@ class ChatUiServer(Server):
             "X-Accel-Buffering": "no",
         }
         async with self.stream(request, headers) as out:
-            status = "gone"
-            if found:
-                generation, cursor = found[-1], int(start) if start.isdecimal() else 0
-                async for update in generation.follow(_HEARTBEAT):
-                    if update is None:
-                        await out.write(b": heartbeat\n\n")
-                    for number, entry in generation.entries(cursor):
-                        cursor = number
-                        await out.write(_event("update", entry, number))
-                status = generation.status
-            await out.write(_event("end", {"status": status}))
+            after = int(start) if start.isdecimal() else 0
+            await self._answers.replay(out, generation, after)
         return out.response
 
 
 def _is_id(text: str) -> bool:
     return len(text) == 24 and all(one in "0123456789abcdefABCDEF" for one in text)
-
-
-def _line(update: Mapping[str, object]) -> bytes:
-    return compact(update).encode("utf-8", "surrogatepass") + b"\n"
-
-
-def _event(name: str, data: Mapping[str, object], number: int | None = None) -> bytes:
-    head = "" if number is None else f"id: {number}\n"
-    return f"{head}event: {name}\ndata: {compact(data)}\n\n".encode()
