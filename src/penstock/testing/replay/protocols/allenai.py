@@ -54,7 +54,6 @@ class AllenAI(CaseProtocol):
     def derive(self, case: Case) -> Sequence[Step]:
         """A call for each turn and each list of models."""
         steps: list[Step] = []
-        start = 0
         for index, exchange in enumerate(case.exchanges):
             request = exchange.request
             path = request.path.rstrip("/")
@@ -68,8 +67,8 @@ class AllenAI(CaseProtocol):
             else:
                 continue
             access = _access(exchange, (_DIALECTS | _LISTS)[path])
+            start = index - _redirects(case, index) if steps else 0
             steps.append(Step(start=start, answer=index, access=access, call=call))
-            start = index + 1
         return steps
 
     def fields(self, request: Request) -> dict[str, object]:
@@ -177,6 +176,14 @@ def _thread(case: Case, index: int, form: Form, steps: Sequence[Step]) -> tuple[
         if isinstance(step.call, Chat) and step.call.thread and known:
             return step.call.thread, True
     return f"thread {index}", True
+
+
+def _redirects(case: Case, index: int) -> int:
+    """How many redirects led to this exchange."""
+    count = 0
+    while count < index and _followed(case, index - count - 1):
+        count += 1
+    return count
 
 
 def _followed(case: Case, index: int) -> bool:

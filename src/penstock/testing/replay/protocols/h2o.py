@@ -31,6 +31,7 @@ NAMES = {
 }
 """TGI's parameter names -> ours."""
 
+_OPENING = ("/settings", "/conversation")
 _MESSAGE = re.compile(r"/conversation/([^/]+)")
 _OURS = frozenset({"details"})
 """Parameters that our provider sends by itself (wire/h2o.md section 4, row "details")."""
@@ -63,11 +64,13 @@ class H2O(CaseProtocol):
         opened: dict[str | None, Opened] = {}
         counts = _message_counts(case)
         steps: list[Step] = []
-        start = 0
+        start = 0  # of the call that is being read; after its message, -1 until another begins
         model = ""
         for index, exchange in enumerate(case.exchanges):
             request = exchange.request
             message = _MESSAGE.fullmatch(request.path)
+            if start < 0 and request.method == "POST" and (message or request.path in _OPENING):
+                start = index
             if request.path == "/settings":
                 model = _settings_model(exchange) or model
             elif request.path == "/conversation":
@@ -84,7 +87,7 @@ class H2O(CaseProtocol):
                 known = opened.get(message.group(1))
                 shared = counts[message.group(1)] > 1
                 steps.append(self._message(exchange, index, start, known, shared, model))
-                start = index + 1
+                start = -1
         if not steps:
             steps = self._refusal(case, model, opened)
         return steps
@@ -160,7 +163,7 @@ class H2O(CaseProtocol):
                 index
                 for index, exchange in enumerate(case.exchanges)
                 if exchange.request.method == "POST"
-                and exchange.request.path in ("/settings", "/conversation")
+                and exchange.request.path in _OPENING
                 and exchange.response.status >= 400
             ),
             None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl
@@ -50,19 +51,22 @@ class OpenAssistant(CaseProtocol):
     def derive(self, case: Case) -> Sequence[Step]:
         """A call for each answer asked for, and one where the question or the chat was refused."""
         finals = [index for index in range(len(case.exchanges)) if _is_final(case, index)]
-        counts: dict[str, int] = {}
-        for index in finals:
-            chat = _chat_of(case, index)
-            counts[chat] = counts.get(chat, 0) + 1
+        chats = Counter(_chat_of(case, index) for index in finals)
         steps: list[Step] = []
-        start = 0
         for index in finals:
             chat = _chat_of(case, index)
-            shared = bool(chat) and counts[chat] > 1
+            shared = bool(chat) and chats[chat] > 1
             call = _call(case, index, thread=chat if shared else None)
             access = _access(case.exchanges[index])
+            start = (
+                next(
+                    (at for at in range(steps[-1].answer + 1, index) if _opens(case.exchanges[at])),
+                    index,
+                )
+                if steps
+                else 0
+            )
             steps.append(Step(start=start, answer=index, access=access, call=call))
-            start = index + 1
         return steps or _lists(case)
 
     def fields(self, request: Request) -> dict[str, object]:
@@ -118,6 +122,13 @@ def _is_final(case: Case, index: int) -> bool:
         return bool(read_json(request.content)) or exchange.response.status < 400
     refused = exchange.response.status >= 400
     return refused and bool(_QUESTION.fullmatch(request.path) or _CREATE.fullmatch(request.path))
+
+
+def _opens(exchange: Exchange) -> bool:
+    """True for a post that begins a call; what lies before it belongs to the call before."""
+    request = exchange.request
+    patterns = (_CREATE, _QUESTION, _ORDER)
+    return request.method == "POST" and any(p.fullmatch(request.path) for p in patterns)
 
 
 def _call(case: Case, index: int, thread: str | None) -> Chat:

@@ -53,7 +53,6 @@ class Replicate(CaseProtocol):
     def derive(self, case: Case) -> Sequence[Step]:
         """A call for each prediction that was created, and one for a list of models."""
         steps: list[Step] = []
-        start = 0
         for index, exchange in enumerate(case.exchanges):
             call: Chat | ListModels
             if self._creates(exchange):
@@ -65,8 +64,8 @@ class Replicate(CaseProtocol):
             if isinstance(call, ListModels) and steps and isinstance(steps[-1].call, ListModels):
                 continue  # the next page of the same list
             access = self._access(exchange)
+            start = index if steps else 0
             steps.append(Step(start=start, answer=index, access=access, call=call))
-            start = index + 1
         return steps
 
     def fields(self, request: Request) -> dict[str, object]:
