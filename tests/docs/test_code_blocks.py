@@ -14,11 +14,13 @@ import os
 import subprocess
 import sys
 import tomllib
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from penstock.sandbox import Sandbox
 from tests.docs.blocks import Block, blocks_of, commands_of, pages
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -91,6 +93,43 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "100")
     return tmp_path
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[dict[str, str]]:
+    """The sandbox on a thread of its own, for all pages; base URLs by name."""
+    urls: Future[dict[str, str]] = Future()
+    stop: Future[None] = Future()
+
+    async def serve() -> None:
+        async with Sandbox() as sandbox:
+            urls.set_result(sandbox.urls)
+            await asyncio.wrap_future(stop)
+
+    def run() -> None:
+        try:
+            asyncio.run(serve())
+        except BaseException as error:
+            if not urls.done():
+                urls.set_exception(error)
+            raise
+
+    with ThreadPoolExecutor(1) as thread:
+        served = thread.submit(run)
+        try:
+            yield urls.result(timeout=20)
+        finally:
+            stop.set_result(None)
+        served.result(timeout=20)
+
+
+@pytest.fixture
+def sandbox(servers: dict[str, str], workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A configuration that names the sandbox, as a reader has it after `penstock sandbox`."""
+    lines = [f'[providers.{name}]\nbase_url = "{url}"' for name, url in servers.items()]
+    settings = workplace / "sandbox.toml"
+    settings.write_text("\n".join(line for line in lines if "." not in line.split("]")[0][11:]))
+    monkeypatch.setenv("PENSTOCK_CONFIG", str(settings))
 
 
 @pytest.mark.usefixtures("workplace")
