@@ -74,7 +74,7 @@ def _order(request: ChatRequest, model: str, system: str | None) -> dict[str, An
     } | {name: extra.pop(name) for name in _SAMPLING_NAMES if name in extra}
     # The server takes any value, and one that the model server refuses stops its worker for a
     # minute (section 8).
-    given = {_SAMPLING_NAMES[name]: value for name, value in sampling.items()}
+    given = {_SAMPLING_NAMES.get(name, name): value for name, value in sampling.items()}
     check_sampling(given, SAMPLING, NAME)
     order: dict[str, Any] = {"model_config_name": model, "sampling_parameters": sampling}
     if system is not None:
