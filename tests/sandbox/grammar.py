@@ -135,6 +135,8 @@ def _line_kind(line: str, tags: Sequence[str], loose: Sequence[str], documents: 
         return f"{head}*{end}"
     if head.startswith("data:"):
         return f"{head}text{end}"
+    if head == ":":
+        rest = re.sub(r"\d+", "0", rest)  # comments may name the time
     return f"{head}{rest}{end}"
 
 

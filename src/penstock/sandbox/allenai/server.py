@@ -6,6 +6,7 @@ import json
 from collections.abc import Awaitable, Callable, Sequence
 from typing import ClassVar, Literal
 
+import msgspec
 from aiohttp import web
 
 from penstock.sandbox.allenai import refusals, shapes, v5
@@ -42,7 +43,7 @@ class AllenAIOptions(Options, frozen=True, kw_only=True):
 
     dialect: Literal["threads", "message-stream"] = "threads"
     v5: bool = False
-    bearers: dict[str, str] = {}
+    bearers: dict[str, str] = msgspec.field(default_factory=dict)
     lifetime: float = _DAY
     first_token: float = 5.0
     context: int = 0
