@@ -230,7 +230,8 @@ class Exchange:
         return dialect_key(self.base)
 
     def _remember(self) -> None:
-        self.call.session.memory[self._key] = self._dialect
+        if self.call.config.dialect is None:  # a forced one says nothing about the others
+            self.call.session.memory[self._key] = self._dialect
 
     @property
     def _named_host(self) -> str | None:
