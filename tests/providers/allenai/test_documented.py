@@ -268,8 +268,8 @@ async def test_parameters_reach_the_wire() -> None:
             "stop": "END",
             "n": "1",
         }
-        with_image = await ask("some-model", media=[(b"\x89PNG\r\n\x1a\n", "a.png")])
-        assert with_image["files"] == "Content-Type: image/png"
+        await ask("some-model", media=[(b"\x89PNG\r\n\x1a\n", "a.png")])
+        assert 'name="files"; filename="a.png"\r\nContent-Type: image/png' in bodies[-1]
 
 
 async def test_what_is_wrong_is_said_before_anything_is_sent() -> None:
