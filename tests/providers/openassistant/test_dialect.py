@@ -538,7 +538,7 @@ def test_requests_of_the_website() -> None:
         (site.create_chat(), "POST", "http://s/p/api/chat"),
         (site.post_question("c", None, "x"), "POST", "http://s/p/api/chat/prompter_message"),
         (site.order_answer("c", "q", {}), "POST", "http://s/p/api/chat/assistant_message"),
-        (site.events("c", "m"), "GET", "http://s/p/api/chat/events?chat_id=c&message_id=m"),
+        (site.events("c", "m"), "POST", "http://s/p/api/chat/events?chat_id=c&message_id=m"),
         (site.message("c", "m"), "GET", "http://s/p/api/chat/message?chat_id=c&message_id=m"),
         (site.chat("c d"), "GET", "http://s/p/api/chat?chat_id=c+d"),
         (site.delete("c"), "DELETE", "http://s/p/api/chat?chat_id=c"),

@@ -42,12 +42,17 @@ class Website(Value, frozen=True):
         return json_request("POST", f"{self.base}/api/chat/assistant_message", body, *self.headers)
 
     def events(self, chat: str, message: str) -> HttpRequest:
-        """The event stream of an answer; opened once only (section 7)."""
-        return self._of_message("/api/chat/events", chat, message).with_headers(_STREAM)
+        """The event stream of an answer, to be opened once only (section 7).
+
+        The route takes any method. POST is the one that no HTTP library repeats by itself when a
+        connection breaks.
+        """
+        query = {"chat_id": chat, "message_id": message}
+        return self._bare("POST", "/api/chat/events", query).with_headers(_STREAM)
 
     def message(self, chat: str, message: str) -> HttpRequest:
         """One message."""
-        return self._of_message("/api/chat/message", chat, message)
+        return self._bare("GET", "/api/chat/message", {"chat_id": chat, "message_id": message})
 
     def chat(self, chat: str) -> HttpRequest:
         """A chat with its messages."""
@@ -65,9 +70,6 @@ class Website(Value, frozen=True):
     def models(self) -> HttpRequest:
         """The models of the site."""
         return self._bare("GET", "/api/chat/models")
-
-    def _of_message(self, path: str, chat: str, message: str) -> HttpRequest:
-        return self._bare("GET", path, {"chat_id": chat, "message_id": message})
 
     def _bare(self, method: str, path: str, query: Mapping[str, str] | None = None) -> HttpRequest:
         return HttpRequest(method=method, url=url_of(self.base, path, query), headers=self.headers)
