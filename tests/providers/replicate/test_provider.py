@@ -101,11 +101,14 @@ CUTS: dict[str, Callable[[bytes], list[bytes]]] = {
 
 def request_of(case: dict[str, Any]) -> ChatRequest:
     given = json.loads(case["exchanges"][0]["request"]["body"])["input"]
-    limit = given.get("max_tokens")
+    system = given.get("system_prompt")
     return ChatRequest(
         model=case.get("model", MODEL),
-        messages=(Message("user", given["prompt"]),),
-        sampling=Sampling(max_tokens=limit),
+        messages=(
+            *([Message("system", system)] if system else []),
+            Message("user", given["prompt"]),
+        ),
+        sampling=Sampling(max_tokens=given.get("max_tokens"), temperature=given.get("temperature")),
         stream=not case.get("options", {}).get("prefer_wait", False),
     )
 
@@ -955,7 +958,7 @@ async def test_a_model_that_does_not_stream_is_asked_plainly(
         "application/json",
     ]
     assert server.seen[0].headers["x-own"] == "1"
-    assert server.seen[0].json == {"input": {"prompt": "x"}}
+    assert server.seen[0].json == {"input": {"prompt": "x", "stop_sequences": "k"}}
     await stream(some, ask()).reply()
     assert len(server.seen) == 3
 

@@ -94,8 +94,8 @@ def hosted_error(
         secrets=secrets,
     )
     if kind == "unknown_model":
-        said = f": {error.detail}" if error.detail else ""
-        error.message = f"Model not found{said} A community model needs its version, owner/name:id."
+        said = f": {error.detail.rstrip('.')}" if error.detail else ""
+        error.message = f"Model not found{said}. A community model is owner/name:version."
         error.args = (error.message,)
     if status == 429 and error.retry_after is None:
         error.retry_after = _wait(problem)
