@@ -32,7 +32,7 @@ check: setup ## form, types, import rules, sizes, freshness of the docs
 	@$(RUN) ruff format --check --quiet . || { echo "check: 'make fix' formats these"; exit 1; }
 	@$(RUN) ruff check --quiet .
 	@$(RUN) mypy
-	@said=$$(.venv/bin/lint-imports 2>&1) || { echo "$$said"; exit 1; }
+	@said=$$(.venv/bin/lint-imports --no-cache 2>&1) || { echo "$$said"; exit 1; }
 	@$(RUN) tools.check_habits
 	@$(RUN) tools.generate_docs --check
 

@@ -114,10 +114,10 @@ def provider_row(entry: ProviderEntry, page: Path) -> tuple[str, ...]:
 
 def command_help(name: str, _page: Path) -> str:
     """What ``--help`` says: of one command, or of the program and all its commands."""
-    program: click.Command = import_from("penstock.cli.main.main")
+    program: click.Command = import_from("penstock.cli.main.cli")
     context = click.Context(program, info_name="penstock", terminal_width=90)
     if not isinstance(program, click.Group):
-        raise SystemExit("docs: penstock.cli.main.main is no group of commands")
+        raise SystemExit("docs: penstock.cli.main.cli is no group of commands")
     names = [name] if name else program.list_commands(context)
     parts = [] if name else [fenced(program.get_help(context))]
     for each in names:
