@@ -50,7 +50,6 @@ async def test_failures_of_v5_are_typed_and_the_stream_still_ends() -> None:
     [
         (NEW, ANN, 422),
         ({**V5, "captchaToken": None}, ANN, 422),
-        ({**V5, "private": True}, ANN, 422),
         ({**V5, "parent": "msg_A1A1A1A1A1"}, ANN, 422),
         ({**V5, "model": "gpt-4"}, ANN, 400),
         (V5, {}, 401),
@@ -71,3 +70,12 @@ async def test_v5_takes_urlencoded_forms_and_wants_a_captcha_token_where_switche
         without = await ask.ask("POST", V5_PATH, ANN, data=dict(V5))
         good = await ask.ask("POST", V5_PATH, ANN, data={**V5, "captchaToken": "good"})
     assert (without.status, good.status) == (422, 200)
+
+
+async def test_threads_of_v5_are_never_private_so_a_follow_up_may_not_say_so() -> None:
+    async with client(v5=True) as ask:
+        first = await ask.form(V5_PATH, {**V5, "private": "true"})
+        reply = messages(first.lines[-2])[-1]
+        follow = await ask.form(V5_PATH, {**V5, "private": "true", "parent": reply["id"]})
+    assert reply["private"] is False
+    assert follow.status == 422

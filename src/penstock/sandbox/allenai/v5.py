@@ -69,7 +69,7 @@ class V5:
         return asked_2026(body, title=_TITLE)
 
     def _begin(self, asked: Asked, user: User) -> Turn:
-        if asked.private:
+        if asked.private and asked.parent is not None:
             # Stored threads are never private, whatever was sent.
             raise invalid(
                 _TITLE, "2.12", [Complaint(message="Visibility differs", field="private")]

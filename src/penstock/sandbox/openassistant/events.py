@@ -40,29 +40,44 @@ class Feed:
         self._pings: Pings = pings
 
     async def send(self, out: Stream, message: Message) -> None:
-        """Write events to their end. Another reader may take any of them away."""
-        clock = asyncio.get_running_loop().time
-        ping_at, pending_at = clock() + _PING * self._tick, clock() + self._tick
+        """Write events to their end. Readers of one message take turns."""
+        reader = object()
         message.readers += 1
         self._work.attend(message)
         try:
-            while True:
-                moment = clock()
-                if moment >= ping_at:
-                    ping_at += _PING * self._tick
-                    await out.write(self._ping())
-                elif (event := message.take()) is not None:
-                    await out.write(b"".join(self._frames(event, message)))
-                    if isinstance(event, Ending):
-                        return
-                elif not message.begun and moment >= pending_at:
-                    pending_at = moment + self._tick
-                    await out.write(self._pending(message))
-                else:
-                    until = min(ping_at, math.inf if message.begun else pending_at)
-                    await message.change(until - moment)
+            await self._send(out, message, reader)
         finally:
             message.readers -= 1
+            message.leave_line(reader)
+
+    async def _send(self, out: Stream, message: Message, reader: object) -> None:
+        clock = asyncio.get_running_loop().time
+        ping_at, pending_at = clock() + _PING * self._tick, clock() + self._tick
+        while True:
+            moment = clock()
+            if moment >= ping_at:
+                ping_at += _PING * self._tick
+                message.leave_line(reader)
+                await out.write(self._ping())
+            elif message.ready:
+                if not message.is_next(reader):
+                    # Whose turn it is was woken by the same piece and takes it now.
+                    await asyncio.sleep(0)
+                    continue
+                message.leave_line(reader)
+                event = message.take()
+                if event is not None:
+                    await out.write(b"".join(self._frames(event, message)))
+                if isinstance(event, Ending):
+                    return
+            elif not message.begun and moment >= pending_at:
+                pending_at = moment + self._tick
+                message.leave_line(reader)
+                await out.write(self._pending(message))
+            else:
+                message.wait_in_line(reader)
+                until = min(ping_at, math.inf if message.begun else pending_at)
+                await message.change(until - moment)
 
     def _frames(self, event: Token | Ending, message: Message) -> Iterator[bytes]:
         if isinstance(event, Token):

@@ -74,6 +74,7 @@ class Message:
         self.readers = 0
         self._taken = 0
         self._ending: Ending | None = None
+        self._line: list[object] = []
         self._changed = asyncio.Event()
 
     @property
@@ -81,15 +82,37 @@ class Message:
         """Whether a piece of the answer has come."""
         return self._taken > 0 or (self.run is not None and bool(self.run.pieces))
 
+    @property
+    def ready(self) -> bool:
+        """Whether there is an event to take."""
+        more = self.run is not None and self._taken < len(self.run.pieces)
+        return more or (self._ending is not None and not self.phantoms)
+
+    def wait_in_line(self, reader: object) -> None:
+        """Let a reader wait: who has waited longest takes the next event."""
+        if reader not in self._line:
+            self._line.append(reader)
+
+    def leave_line(self, reader: object) -> None:
+        """Let a reader do something else than wait."""
+        if reader in self._line:
+            self._line.remove(reader)
+
+    def is_next(self, reader: object) -> bool:
+        """Say whether the next event is this reader's."""
+        return not self._line or self._line[0] is reader
+
     def take(self) -> Token | Ending | None:
-        """Take the next event, if there is one."""
+        """Take the next event, if phantoms leave one."""
         while self.run is not None and self._taken < len(self.run.pieces):
             number = self._taken
             self._taken += 1
             if number % (self.phantoms + 1) == 0:
                 return Token(text_of(self.run.pieces[number]))
+        if self.phantoms:
+            return None
         ending, self._ending = self._ending, None
-        return None if self.phantoms else ending
+        return ending
 
     def eat(self) -> None:
         """Let a phantom eat what has come so far."""

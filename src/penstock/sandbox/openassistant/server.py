@@ -116,10 +116,10 @@ class OpenAssistantServer(Server):
             *Native(self).routes(),
         )
 
-    async def aclose(self) -> None:
-        """End the queue, then all runs, then close the port."""
+    def end_runs(self) -> None:
+        """End the queue, then all runs."""
         self._work.close()
-        await super().aclose()
+        super().end_runs()
 
     def _start(self, message: Message, then: Callable[[Run], None]) -> Run:
         return self.run(self.inference.question(message), then)
