@@ -36,8 +36,10 @@ class Cookie(Value, frozen=True):
 
     def belongs_to(self, host: str) -> bool:
         """True where a browser would send it to ``host``, path and scheme aside."""
-        domain = self.domain.lower().lstrip(".")
-        return host == domain or (bool(domain) and host.endswith(f".{domain}"))
+        domain = self.domain.lower()
+        if not domain.startswith("."):
+            return host == domain
+        return host == domain[1:] or (len(domain) > 1 and host.endswith(domain))
 
 
 def parse_cookies(text: str) -> list[Cookie]:
@@ -72,7 +74,8 @@ def _netscape(number: int, line: str) -> Cookie | None:
         raise ConfigError(
             f"line {number} of the cookie file does not have the seven fields of Netscape's format"
         )
-    return Cookie(name=fields[5], value=fields[6], domain=fields[0])
+    below = fields[1].upper() == "TRUE" and not fields[0].startswith(".")
+    return Cookie(name=fields[5], value=fields[6], domain=f".{fields[0]}" if below else fields[0])
 
 
 def read_cookies(path: str | Path) -> list[Cookie]:

@@ -68,7 +68,7 @@ async def site() -> AsyncIterator[Site]:
 
 
 @pytest_asyncio.fixture
-async def session() -> AsyncIterator[Session]:
+async def session(site: Site) -> AsyncIterator[Session]:  # ends before the site does
     async with Session() as one:
         yield one
         await one.outbox.drain(2.0)
@@ -532,18 +532,19 @@ async def test_a_chat_whose_answer_lies_cancelled_in_the_queue_is_hidden(
 # -- dialects and credentials ----------------------------------------------------------------------
 
 
-async def test_the_inference_server_is_found_out_once_for_a_session(session: Session) -> None:
-    async with running() as site:
-        site.refusals["POST chat"] = (404, b'{"detail":"Not Found"}')
-        one = provider(session, site, api_key="t")
-        task = asyncio.create_task(ask(one))
-        await site.until(lambda: site.count("POST chat") == 2)
-        with pytest.raises(PenstockError):
-            await task
-        site.refusals.clear()
-        assert (await ask(provider(session, site, api_key="t"))).text == "Hi"
-        assert [head.split()[1] for head in site.heads][:3] == ["/api/chat", "/chats", "/chats"]
-        assert all("Authorization: Bearer t" in head for head in site.heads)
+async def test_the_inference_server_is_found_out_once_for_a_session(
+    session: Session, site: Site
+) -> None:
+    site.refusals["POST chat"] = (404, b'{"detail":"Not Found"}')
+    one = provider(session, site, api_key="t")
+    task = asyncio.create_task(ask(one))
+    await site.until(lambda: site.count("POST chat") == 2)
+    with pytest.raises(PenstockError):
+        await task
+    site.refusals.clear()
+    assert (await ask(provider(session, site, api_key="t"))).text == "Hi"
+    assert [head.split()[1] for head in site.heads][:3] == ["/api/chat", "/chats", "/chats"]
+    assert all("Authorization: Bearer t" in head for head in site.heads)
 
 
 async def test_a_forced_dialect_is_not_doubted(session: Session, site: Site) -> None:
