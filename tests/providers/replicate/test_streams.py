@@ -9,7 +9,7 @@ import pytest
 
 from penstock.errors import PenstockError, ProtocolError, StreamTimeoutError, TruncatedError
 from penstock.transport import Session
-from penstock.types import Sampling, Started, Timeouts, Waiting
+from penstock.types import Sampling, Started, Text, Timeouts, Waiting
 from tests.providers.replicate.calls import GET, STREAM, ask, pieces, provider, stream
 from tests.providers.replicate.upstream import (
     DONE,
@@ -166,6 +166,50 @@ async def test_a_stream_that_brings_nothing_gives_way_to_polling(
     server.on("GET", GET, said(200, prediction("succeeded", output=["a"])))
     assert await pieces(stream(provider(session, server), ask())) == ["a"]
     assert server.count("GET", STREAM) == 2
+
+
+async def test_a_model_that_boots_longer_than_its_stream_stays_open_is_listened_to_again(
+    server: Upstream, session: Session
+) -> None:
+    silent = events(b": hi\n\nretry: 5\n\n:408: 408 Request Timeout\n\n", closed="clean")
+    awake = events(output("a"), output("b"), DONE)
+    server.creates(said(201, prediction()))
+    server.on("GET", STREAM, silent, silent, awake)
+    server.on(
+        "GET",
+        GET,
+        said(200, prediction("starting")),
+        said(200, prediction("starting")),
+        said(200, prediction("processing")),
+    )
+    async with stream(provider(session, server), ask()) as answer:
+        got = [event async for event in answer]
+    assert [event.text for event in got if isinstance(event, Text)] == ["a", "b"]
+    assert len([event for event in got if isinstance(event, Waiting)]) == 3
+    assert server.cancels == 0
+
+
+@pytest.mark.parametrize("status", ["starting", "processing"])
+async def test_a_cold_start_has_a_limit_of_its_own(
+    server: Upstream, session: Session, status: str
+) -> None:
+    server.creates(said(201, prediction()))
+    server.on("GET", STREAM, events(b": hi\n\n"), events(output("a"), DONE))
+    server.on(
+        "GET",
+        GET,
+        said(200, prediction(status)),
+        said(200, prediction(status)),
+        said(200, prediction("processing")),
+    )
+    answer = stream(provider(session, server, timeouts=Timeouts.of(0.15)), ask())
+    if status == "starting":
+        assert await pieces(answer) == ["a"]
+        return
+    with pytest.raises(StreamTimeoutError) as failed:
+        await answer.reply()
+    assert failed.value.phase == "first_content"
+    assert server.cancels == 1
 
 
 async def test_reconnecting_has_an_end(server: Upstream, session: Session) -> None:

@@ -81,8 +81,8 @@ def _row(*names: str, **fields: Field) -> ModelInputs:
     return ModelInputs({**{name: Field() for name in names}, **fields})
 
 
-# The public schema of 2024-07 has no system_prompt and no stop_sequences, the example run of 2024-05
-# and the recorded case replicate-stream-basic have. The schema decides where it can be read.
+# The public schema of 2024-07 lacks system_prompt and stop_sequences, which the example run of
+# 2024-05 and the recorded case replicate-stream-basic have. The schema decides where it is known.
 _LLAMA_3 = _row(
     *("prompt", "prompt_template", "max_tokens", "min_tokens", "temperature", "top_p", "top_k"),
     *("presence_penalty", "frequency_penalty", "system_prompt", "stop_sequences"),

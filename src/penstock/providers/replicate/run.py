@@ -4,7 +4,8 @@ Theory of operation. The prediction is created in a task of the outbox, so that 
 away between the request and its answer leaves nothing behind: the task learns the id and cancels.
 Then the event stream is read. A connection that ends without ``done`` is opened again after the
 last event; one that brings nothing new, or is refused, gives way to asking for the prediction
-until its status is terminal. The open connection belongs to the run, not to the generator that
+until its status is terminal - or, if the model was still booting, until it is awake and can be
+listened to again. The open connection belongs to the run, not to the generator that
 reads it, and ``leave`` frees it; a prediction that is not over by then is cancelled.
 """
 
@@ -12,20 +13,19 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from itertools import count
 
 import msgspec
 
 from penstock.errors import (
     NetworkError,
     PenstockError,
-    RateLimitError,
     StreamTimeoutError,
     TruncatedError,
     error_of,
 )
 from penstock.provider import Batch
 from penstock.providers.common import Call
+from penstock.providers.replicate.asking import Asking
 from penstock.providers.replicate.dialect.answers import (
     PollReader,
     Resume,
@@ -33,21 +33,18 @@ from penstock.providers.replicate.dialect.answers import (
     finished_by,
     model_failure,
 )
-from penstock.providers.replicate.dialect.errors import hosted_error
-from penstock.providers.replicate.dialect.hosted import Api, Prediction, decode_prediction
+from penstock.providers.replicate.dialect.hosted import Api, Prediction
 from penstock.providers.replicate.dialect.inputs import Plan
 from penstock.providers.replicate.dialect.targets import Target
 from penstock.providers.replicate.dialect.transcript import Transcript
 from penstock.providers.replicate.leaving import patience
 from penstock.transport import Response
-from penstock.types import Event, Finished, Started, Text, Timeouts, Value, Waiting
+from penstock.types import Event, Finished, Started, Text, Value, Waiting
 from penstock.wire.request import HttpRequest
 
 RECONNECTS = 5
 RECONNECT_DELAY = 0.3
 MAX_DELAY = 10.0
-CANCEL_TRIES = 4
-STATE_TRIES = 3
 _DAY = 86_400.0  # the create is bounded by the call's own limits
 
 
@@ -76,7 +73,7 @@ class HostedRun:
         self._call = call
         self._api = api
         self._plan = plan
-        self._model = model
+        self._asking = Asking(call, api, model)
         self._wait = wait
         self._knobs = knobs
         self._transcript = Transcript(plan.stops)
@@ -85,6 +82,8 @@ class HostedRun:
         self._connection = AsyncExitStack()
         self._ended = False
         self._left = False
+        self._trouble: PenstockError | None = None
+        self._woken = False
 
     # -- beginning and end ---------------------------------------------------------------------
 
@@ -97,11 +96,10 @@ class HostedRun:
             PenstockError: it was refused, or the answer is none.
         """
         request = self._api.create(target, self._plan.inputs, self._wait)
+        name, model = self._call.config.name, self._asking.model
+        label = f"{name}: cancel a prediction of {model} that is being created"
         await self._call.session.outbox.settle(
-            f"{self._name}: cancel a prediction of {self._model} that is being created",
-            lambda: self._send(request),
-            wait=_DAY,
-            limit=_DAY,
+            label, lambda: self._send(request), wait=_DAY, limit=_DAY
         )
         if self._refusal is not None:
             raise self._refusal
@@ -110,14 +108,13 @@ class HostedRun:
 
     async def _send(self, request: HttpRequest) -> None:
         try:
-            response, body = await self._call.fetch(request, self._refused)
-            self._prediction = decode_prediction(body, response.status)
+            self._prediction = await self._asking.create(request)
         except PenstockError as error:
             self._refusal = error
             return
         self._ended = self._prediction.terminal
         if self._left and not self._ended:
-            await self._cancel(self._prediction)
+            await self._asking.cancel(self._prediction)
 
     async def leave(self) -> None:
         """Free the connection; cancel the prediction if it is not over."""
@@ -128,21 +125,10 @@ class HostedRun:
             return
         self._ended = True
         await self._call.session.outbox.settle(
-            f"{self._name}: cancel prediction {prediction.id}",
-            lambda: self._cancel(prediction),
+            f"{self._call.config.name}: cancel prediction {prediction.id}",
+            lambda: self._asking.cancel(prediction),
             wait=patience(),
         )
-
-    async def _cancel(self, prediction: Prediction) -> None:
-        call = self._call.again()
-        for attempt in range(CANCEL_TRIES):
-            response, body = await call.ask(self._api.cancel(prediction))
-            if response.status < 500 and response.status != 429:
-                return  # a 4xx says that there is nothing to cancel any more (section 3)
-            error = self._error(response.status, response.headers, body)
-            if attempt + 1 == CANCEL_TRIES:
-                raise error
-            await call.limits.pause(min(error.retry_after or 0.5 * 2**attempt, MAX_DELAY))
 
     # -- the answer ----------------------------------------------------------------------------
 
@@ -166,7 +152,21 @@ class HostedRun:
 
     async def _follow(self) -> AsyncIterator[Batch]:
         resume = Resume()
-        trouble: PenstockError | None = None
+        while True:
+            self._trouble, self._woken = None, False
+            async for events in self._connections(resume):
+                yield events
+            if self._trouble is None:
+                return
+            await self._connection.aclose()
+            lost = isinstance(self._trouble, TruncatedError | NetworkError)
+            async for events in self._poll(None, stream_again=lost):
+                yield events
+            if not self._woken:
+                return
+
+    async def _connections(self, resume: Resume) -> AsyncIterator[Batch]:
+        """The stream, opened again as long as that helps; ``_trouble`` says why it ended early."""
         for attempt in range(RECONNECTS + 1):
             if attempt:
                 await self._call.limits.pause(_delay(resume, attempt))
@@ -174,18 +174,16 @@ class HostedRun:
             try:
                 async for events in self._stream(decoder, resume.last_id):
                     yield events
+                self._trouble = None
                 return
             except PenstockError as error:
                 self._ended = decoder.ended
-                trouble = error
-                broken = await self._broken(error, decoder)
+                self._trouble = error
+                again = await self._broken(error, decoder)
             unknown_place = not resume.last_id and not self._transcript.empty
             stale = attempt > 0 and not decoder.fresh
-            if not broken or unknown_place or stale:
-                break
-        await self._connection.aclose()
-        async for batch in self._poll(None, trouble):
-            yield batch
+            if not again or unknown_place or stale:
+                return
 
     async def _stream(self, decoder: StreamDecoder, last_id: str) -> AsyncIterator[Batch]:
         """One connection of the stream, up to the end of the answer."""
@@ -211,6 +209,8 @@ class HostedRun:
         if decoder.unexplained:
             raise await self._explained(error) from None
         if isinstance(error, StreamTimeoutError) and error.phase != "connect":
+            if error.phase == "first_content" and await self._booting():
+                return False
             raise error
         if isinstance(error, TruncatedError | NetworkError):
             return True
@@ -229,16 +229,28 @@ class HostedRun:
 
     async def _open(self, request: HttpRequest) -> Response:
         await self._connection.aclose()
-        return await self._connection.enter_async_context(self._call.open(request, self._error))
+        return await self._connection.enter_async_context(
+            self._call.open(request, self._asking.error)
+        )
 
     async def _poll(
-        self, prediction: Prediction | None, trouble: PenstockError | None = None
+        self, prediction: Prediction | None, *, stream_again: bool = False
     ) -> AsyncIterator[Batch]:
+        """The answer by asking for the prediction.
+
+        Args:
+            stream_again: a model that wakes up before it said anything is listened to once more.
+        """
         reader = PollReader(self._transcript, self._plan.limit)
         delay = self._knobs.poll
+        asleep = False
         while True:
             if prediction is None:
-                prediction = await self._state(trouble)
+                prediction = await self._asking.state(self._created, self._trouble)
+            if asleep and prediction.status == "processing" and self._transcript.empty:
+                self._woken = True
+                return
+            asleep = stream_again and prediction.status == "starting"
             events = reader.see(prediction)
             self._ended = reader.ended
             if reader.done:
@@ -254,37 +266,13 @@ class HostedRun:
             await self._call.limits.pause(delay)
             prediction = None
 
-    async def _state(self, trouble: PenstockError | None) -> Prediction:
-        """The prediction as it is now. A GET may be repeated (section 6).
-
-        Raises:
-            PenstockError: it cannot be told; ``trouble``, if that came first.
-        """
-        limits = self._call.limits
-        for attempt in count(1):
-            try:
-                request = self._api.get(self._created)
-                response, body = await self._call.fetch(request, self._error)
-                return decode_prediction(body, response.status)
-            except PenstockError as error:
-                pause = error.retry_after or 0.25 * 2**attempt
-                budget = limits.budget()
-                affordable = budget is None or pause < budget
-                if not _passing(error) or attempt == STATE_TRIES or not affordable:
-                    raise (trouble or error) from None
-            await limits.pause(pause)
-        raise AssertionError  # the count has no end
-
-    async def _glance(self) -> Prediction | None:
-        """One short look at the prediction after its end; None if that fails."""
-        await self._connection.aclose()
-        short = Timeouts(connect=2.0, first_content=3.0, idle=3.0, total=3.0)
-        call = Call(self._call.session, self._call.config.with_(timeouts=short))
-        try:
-            response, body = await call.fetch(self._api.get(self._created), self._error)
-            return decode_prediction(body, response.status)
-        except PenstockError:
-            return None
+    async def _booting(self) -> bool:
+        """Whether the silence is a cold start, which has a time limit of its own."""
+        prediction = await self._glance()
+        if prediction is None or prediction.status != "starting":
+            return False
+        self._seen([Waiting("cold_start", detail=prediction.status)])
+        return True
 
     async def _finished(self, event: Event) -> Finished:
         finished = self._dressed(event)
@@ -299,6 +287,10 @@ class HostedRun:
         prediction = await self._glance()
         words = prediction.error if prediction is not None else None
         return model_failure(words) if isinstance(words, str) and words else error
+
+    async def _glance(self) -> Prediction | None:
+        await self._connection.aclose()
+        return await self._asking.glance(self._created)
 
     # -- small things --------------------------------------------------------------------------
 
@@ -315,39 +307,8 @@ class HostedRun:
         assert self._prediction is not None
         return self._prediction
 
-    @property
-    def _name(self) -> str:
-        return self._call.config.name
-
-    def _error(self, status: int, headers: dict[str, str], body: bytes) -> PenstockError:
-        return self._hosted_error(status, headers, body, creating=False)
-
-    def _refused(self, status: int, headers: dict[str, str], body: bytes) -> PenstockError:
-        return self._hosted_error(status, headers, body, creating=True)
-
-    def _hosted_error(
-        self, status: int, headers: dict[str, str], body: bytes, *, creating: bool
-    ) -> PenstockError:
-        return hosted_error(
-            status,
-            headers,
-            body,
-            provider=self._name,
-            model=self._model,
-            creating=creating,
-            secrets=(self._api.key,) if self._api.key else (),
-        )
-
 
 def _delay(resume: Resume, attempt: int) -> float:
     if resume.retry is not None:
         return min(resume.retry / 1000, MAX_DELAY)
     return min(RECONNECT_DELAY * float(2 ** (attempt - 1)), MAX_DELAY)
-
-
-def _passing(error: PenstockError) -> bool:
-    """Whether the same GET may well succeed a moment later."""
-    if isinstance(error, StreamTimeoutError):
-        return error.phase == "connect"
-    server = error.status is not None and error.status >= 500
-    return server or isinstance(error, RateLimitError | NetworkError | TruncatedError)
