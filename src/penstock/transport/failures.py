@@ -94,11 +94,9 @@ def _timeout(host: str, phase: Phase, connect: float | None) -> StreamTimeoutErr
 
 def _tls_reason(error: Exception) -> str:
     cause = getattr(error, "certificate_error", None) or getattr(error, "os_error", None) or error
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        return cause.verify_message or "the certificate is not valid"
-    if isinstance(cause, ssl.SSLError):
-        return (cause.reason or "handshake failed").lower().replace("_", " ")
-    return "handshake failed"
+    # An SSLError that the ssl module did not make itself lacks these attributes.
+    said = getattr(cause, "verify_message", "") or getattr(cause, "reason", None) or ""
+    return str(said).lower().replace("_", " ") or "the handshake failed"
 
 
 def _from_socks(error: Exception) -> bool:

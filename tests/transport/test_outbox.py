@@ -1,0 +1,126 @@
+"""What must be undone on remote servers, until it is done."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+
+from penstock.errors import ResponseStatusError
+from penstock.transport import Outbox, shielded
+
+
+class Undo:
+    """An undo that waits for a door and counts how it ended."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.door = asyncio.Event()
+        self.error = error
+        self.done = 0
+        self.cancelled = 0
+
+    async def __call__(self) -> None:
+        try:
+            await self.door.wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        if self.error is not None:
+            raise self.error
+        self.done += 1
+
+
+async def test_the_caller_waits_for_a_short_undo() -> None:
+    outbox, undo = Outbox(), Undo()
+    undo.door.set()
+    await outbox.settle("p: delete c1", undo)
+    assert undo.done == 1
+    assert outbox.pending == []
+
+
+async def test_a_long_undo_goes_on_by_itself() -> None:
+    outbox, undo = Outbox(), Undo()
+    await outbox.settle("p: delete c1", undo, wait=0.01)
+    assert outbox.pending == ["p: delete c1"]
+    undo.door.set()
+    assert await outbox.drain() == []
+    assert undo.done == 1
+
+
+async def test_wait_zero_hands_over_at_once() -> None:
+    outbox, undo = Outbox(), Undo()
+    await outbox.settle("p: delete c1", undo, wait=0)
+    assert outbox.pending == ["p: delete c1"]
+    undo.door.set()
+    await outbox.drain()
+
+
+async def test_a_second_cancellation_does_not_stop_the_undo() -> None:
+    """faults.md row 57."""
+    outbox, undo = Outbox(), Undo()
+    task = asyncio.ensure_future(outbox.settle("p: delete c1", undo, wait=5))
+    await asyncio.sleep(0)
+    for _ in range(2):
+        task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert undo.cancelled == 0
+    undo.door.set()
+    assert await outbox.drain() == []
+    assert undo.done == 1
+
+
+async def test_a_failed_undo_is_logged_and_kept_as_a_fact(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """faults.md row 69: it never replaces the caller's result."""
+    outbox, undo = Outbox(), Undo(ResponseStatusError("the server failed", provider="p"))
+    undo.door.set()
+    with caplog.at_level(logging.WARNING, "penstock.outbox"):
+        await outbox.settle("p: delete c1", undo)
+    assert outbox.failed == ["p: delete c1"]
+    assert "p: delete c1 failed: p: the server failed" in caplog.text
+
+
+async def test_an_undo_has_a_limit_of_its_own() -> None:
+    outbox, undo = Outbox(), Undo()
+    await outbox.settle("p: delete c1", undo, wait=1, limit=0.01)
+    assert (outbox.failed, undo.cancelled) == (["p: delete c1"], 1)
+
+
+async def test_draining_gives_up_in_the_end_and_says_what_is_left() -> None:
+    outbox, undo = Outbox(), Undo()
+    await outbox.settle("p: delete c1", undo, wait=0)
+    assert await outbox.drain(0.01) == ["p: delete c1"]
+    assert (outbox.failed, outbox.pending, undo.cancelled) == (["p: delete c1"], [], 1)
+
+
+async def test_only_the_last_failures_are_kept() -> None:
+    outbox = Outbox()
+    undo = Undo(ResponseStatusError("x"))
+    undo.door.set()
+    for number in range(105):
+        await outbox.settle(f"undo {number}", undo)
+    assert len(outbox.failed) == 100
+    assert outbox.failed[-1] == "undo 104"
+
+
+async def test_a_shielded_cleanup_survives_its_caller() -> None:
+    undo = Undo()
+    task = asyncio.ensure_future(shielded(undo))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    undo.door.set()
+    async with asyncio.timeout(1):
+        while not undo.done:
+            await asyncio.sleep(0)
+
+
+async def test_a_shielded_cleanup_raises_its_error_in_time() -> None:
+    undo = Undo(LookupError("x"))
+    undo.door.set()
+    with pytest.raises(LookupError):
+        await shielded(undo)
