@@ -102,6 +102,7 @@ class ExpectedError(Value, frozen=True, kw_only=True):
     kind: str
     status: int | None = None
     message: Any = None
+    retry_after: float | None = None
 
 
 class Expected(Value, frozen=True, kw_only=True):
@@ -114,7 +115,8 @@ class Expected(Value, frozen=True, kw_only=True):
         pieces: the pieces as they came; empty ones count for nothing.
         finish: None where the wire does not tell.
         exchange: index of the exchange that holds the answer.
-        final_text: the whole text as the server itself sent it at the end.
+        final_text: the whole text as the server itself sent it at the end; also ``final_content``.
+        stream_mismatch: that text is not what was streamed.
     """
 
     text: str | msgspec.UnsetType | None = msgspec.UNSET
@@ -131,6 +133,7 @@ class Expected(Value, frozen=True, kw_only=True):
     exchange: int | None = None
     final_text: str | None = None
     final_content: str | None = None
+    stream_mismatch: bool = False
     turns: tuple[Expected, ...] = ()
 
     @property

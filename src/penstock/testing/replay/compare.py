@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from penstock.testing.replay.case import Case, Expected
-from penstock.testing.replay.plan import CaseProtocol, ListModels, Step
+from penstock.testing.replay.plan import CaseProtocol, Chat, ListModels, Step, is_stop
 from penstock.testing.replay.run import Outcome, Run
 from penstock.testing.replay.server import Arrived
 
@@ -28,7 +28,7 @@ def differences(
     for index, (step, outcome) in enumerate(zip(steps, run.outcomes, strict=True)):
         where = f"turn {index + 1}: " if len(steps) > 1 else ""
         for difference in (
-            *_of_answer(case, step, outcome, streamed=_streamed(case, step)),
+            *_of_answer(case, protocol, step, outcome),
             *_of_refusals(step, outcome),
             *_of_requests(case, protocol, outcome, run.arrived[index]),
         ):
@@ -39,7 +39,7 @@ def differences(
 # -- answers ------------------------------------------------------------------------------------
 
 
-def _of_answer(case: Case, step: Step, outcome: Outcome, *, streamed: bool) -> Iterator[str]:
+def _of_answer(case: Case, protocol: CaseProtocol, step: Step, outcome: Outcome) -> Iterator[str]:
     expected = step.expected
     if expected is None:
         return
@@ -47,69 +47,88 @@ def _of_answer(case: Case, step: Step, outcome: Outcome, *, streamed: bool) -> I
     if isinstance(step.call, ListModels):
         yield from _of_list(case, step, outcome, expected)
         return
-    if outcome.refused or not expected.says_something:
-        return  # nothing knowable: an answer that the recording client never looked for
-    yield from _of_text(expected, outcome, streamed=streamed)
+    if outcome.refused:
+        return
+    repaired = protocol.repaired(case, step)
+    yield from _of_text(expected, outcome, repaired, streamed=_streamed(case, step))
+    if not expected.says_something:
+        return  # an answer whose end the recording client never looked for
     yield from _of_end(expected, outcome, case.provider)
+    yield from _of_facts(expected, outcome)
+
+
+def _of_facts(expected: Expected, outcome: Outcome) -> Iterator[str]:
     if expected.thinking is not None and _clean(expected.thinking) != outcome.reasoning:
         yield f"thinking: expected {_shown(expected.thinking)}, got {_shown(outcome.reasoning)}"
     if expected.next_parent is not None and expected.next_parent != outcome.parent:
         yield f"next_parent: expected {expected.next_parent}, got {outcome.parent}"
+    if expected.stream_mismatch and "text_differs" not in outcome.warnings:
+        yield "warnings: the final text differs from the stream, and nothing says so"
+    final = expected.final_text or expected.final_content
+    told = outcome.final_text
+    if final is not None and told is not None and _clean(final) != told:
+        yield f"final text: expected {_shown(final)}, got {_shown(told)}"
 
 
 def _of_itself(expected: Expected) -> Iterator[str]:
-    text = expected.text
-    if expected.pieces and isinstance(text, str) and "".join(expected.pieces) != text:
+    text, pieces = expected.text, expected.pieces
+    if pieces is None or not isinstance(text, str) or "".join(pieces) == text:
+        return
+    if any(pieces) or text != expected.final_content:
         yield f"the case contradicts itself: text is {_shown(text)}, not its pieces joined"
 
 
-def _of_text(expected: Expected, outcome: Outcome, *, streamed: bool) -> Iterator[str]:
+def _of_text(
+    expected: Expected, outcome: Outcome, repaired: str | None, *, streamed: bool
+) -> Iterator[str]:
     if expected.text_sha256 is not None:
-        digest = hashlib.sha256(outcome.text.encode("utf-8", "surrogatepass")).hexdigest()
-        if digest != expected.text_sha256:
-            yield f"text: expected sha256 {expected.text_sha256}, got {digest}"
-        if expected.text_chars is not None and expected.text_chars != len(outcome.text):
-            yield f"text: expected {expected.text_chars} characters, got {len(outcome.text)}"
-        lengths = [size for size in expected.piece_chars or expected.pieces_chars or () if size]
-        if streamed and lengths and lengths != [len(piece) for piece in outcome.pieces]:
-            yield f"pieces: expected lengths {_shown_list(lengths)}, got others"
-        return
-    if isinstance(expected.text, msgspec.UnsetType):
+        yield from _of_digest(expected, outcome, streamed=streamed)
+    if isinstance(expected.text, msgspec.UnsetType) or (expected.text_sha256 and not expected.text):
         return
     text = _clean(expected.text or "")
-    if outcome.text != text and not _completed(expected, text, outcome):
+    if outcome.text not in (text, repaired):
         yield f"text: expected {_shown(text)}, got {_shown(outcome.text)}"
-    elif streamed and expected.pieces is not None and outcome.text == text:
-        yield from _of_pieces(expected.pieces, outcome.pieces)
+    elif streamed and expected.pieces and outcome.text == text:
+        yield from _of_pieces(_joined(expected.pieces), _joined(outcome.pieces))
+
+
+def _of_digest(expected: Expected, outcome: Outcome, *, streamed: bool) -> Iterator[str]:
+    digest = hashlib.sha256(outcome.text.encode("utf-8", "surrogatepass")).hexdigest()
+    if digest != expected.text_sha256:
+        yield f"text: expected sha256 {expected.text_sha256}, got {digest}"
+    if expected.text_chars is not None and expected.text_chars != len(outcome.text):
+        yield f"text: expected {expected.text_chars} characters, got {len(outcome.text)}"
+    lengths = [size for size in expected.piece_chars or expected.pieces_chars or () if size]
+    if streamed and lengths and lengths != [len(piece) for piece in outcome.pieces]:
+        yield f"pieces: expected lengths {_shown_list(lengths)}, got others"
 
 
 def _of_pieces(expected: Sequence[str], got: Sequence[str]) -> Iterator[str]:
-    wanted = [_clean(piece) for piece in expected if piece]
-    # A half character waits for its other half, and a run of U+FFFD for what repairs it
-    # (decision 6): those pieces arrive joined, which their text has already proved right.
-    if any(_clean(piece) != piece or _REPLACEMENT in piece for piece in expected) or not wanted:
+    if expected == got:
         return
-    if wanted != list(got):
-        at = next(
-            (i for i, pair in enumerate(zip(wanted, got, strict=False)) if pair[0] != pair[1]),
-            min(len(wanted), len(got)),
-        )
-        yield (
-            f"pieces: expected {len(wanted)}, got {len(got)}; the first other one is number "
-            f"{at + 1}: expected {_piece(wanted, at)}, got {_piece(got, at)}"
-        )
+    pairs = zip(expected, got, strict=False)
+    alike = next((i for i, pair in enumerate(pairs) if pair[0] != pair[1]), None)
+    at = min(len(expected), len(got)) if alike is None else alike
+    yield (
+        f"pieces: expected {len(expected)}, got {len(got)}; the first other one is number "
+        f"{at + 1}: expected {_piece(expected, at)}, got {_piece(got, at)}"
+    )
 
 
-def _completed(expected: Expected, text: str, outcome: Outcome) -> bool:
-    """True where our provider rightly showed the server's final text instead of the pieces alone.
+def _joined(pieces: Sequence[str]) -> list[str]:
+    """The pieces, empty ones left out, half characters and runs of U+FFFD with what follows them.
 
-    The end of an answer may stand in the final text only (wire/h2o.md section 9), and a trailing
-    run of U+FFFD is repaired from it (wire/openassistant.md section 6, decision 6).
+    A half waits for its other half, and a run of U+FFFD for what may repair it (decision 6), so
+    these borders are a client's own choice.
     """
-    final = expected.final_text or expected.final_content
-    if not isinstance(final, str) or outcome.text != _clean(final):
-        return False
-    return outcome.text.startswith(text.rstrip(_REPLACEMENT))
+    found: list[str] = []
+    waiting = ""
+    for piece in pieces:
+        waiting += piece
+        if waiting and not (waiting[-1] == _REPLACEMENT or "\ud800" <= waiting[-1] <= "\udbff"):
+            found.append(_clean(waiting))
+            waiting = ""
+    return [*found, _clean(waiting)] if waiting else found
 
 
 def _of_end(expected: Expected, outcome: Outcome, provider: str) -> Iterator[str]:
@@ -132,6 +151,8 @@ def _of_end(expected: Expected, outcome: Outcome, provider: str) -> Iterator[str
         yield f"error: expected kind {error.kind}, got {outcome.error.kind}: {said}"
     if error.status is not None and not _same_status(error.status, outcome.error.status):
         yield f"error: expected status {error.status}, got {outcome.error.status}"
+    if error.retry_after is not None and error.retry_after != outcome.error.retry_after:
+        yield f"error: expected retry_after {error.retry_after}, got {outcome.error.retry_after}"
     words = error.message
     if provider == "replicate" and isinstance(words, str) and words not in outcome.error.text:
         yield f"error: {_shown(words)} is not in {_shown(outcome.error.text)}"
@@ -144,14 +165,15 @@ def _same_status(expected: int, got: int | None) -> bool:
 
 def _of_list(case: Case, step: Step, outcome: Outcome, expected: Expected) -> Iterator[str]:
     yield from _of_end(expected, outcome, case.provider)
-    listed = case.exchanges[step.answer].response.content.decode("utf-8", "replace")
+    pages = case.exchanges[step.answer : step.stop]
+    listed = "".join(page.response.content.decode("utf-8", "replace") for page in pages)
     if outcome.models is not None:
         if not outcome.models and outcome.error is None:
             yield "models: none listed"
         for model in outcome.models:
             if model.partition("/")[2] not in listed:
                 yield f"models: {model} is not in the recorded list"
-    if expected.says_something and expected.error is None:
+    if (expected.says_something or expected.next_parent) and not expected.error:
         yield "a list of models cannot answer what is expected"
 
 
@@ -159,13 +181,10 @@ def _of_list(case: Case, step: Step, outcome: Outcome, expected: Expected) -> It
 
 
 def _of_refusals(step: Step, outcome: Outcome) -> Iterator[str]:
-    """What we refuse before sending must be what the server refuses, by the same kind."""
-    error = step.expected.error if step.expected is not None else None
-    if error is None or isinstance(error, msgspec.UnsetType):
-        return
-    for refusal in (*outcome.refusals, *([outcome.error] if outcome.refused else [])):
-        if refusal is not None and refusal.kind != error.kind and outcome.refused:
-            yield f"refused here as {refusal.kind}, by the server as {error.kind}"
+    """We may refuse what the server refuses, by a better name (500 is none for a bad id)."""
+    expected = step.expected
+    if outcome.refused and outcome.error and expected and expected.error is None:
+        yield f"refused here, where the server answers: {_shown(outcome.error.text)}"
 
 
 def _of_requests(
@@ -188,17 +207,25 @@ def _of_requests(
 
 
 def _of_cleanup(case: Case, steps: Sequence[Step], run: Run) -> Iterator[str]:
-    for label in run.left_behind:
-        yield f"cleanup: not done in time: {label}"
     deleted = [request for request in run.all_arrived if request.method == "DELETE"]
-    recorded = any(e.request.method == "DELETE" for e in case.exchanges)
     if not steps or all(outcome.refused for outcome in run.outcomes):
         return
     if case.expected.cleanup_delete and not deleted:
         yield "cleanup: a correct client sends DELETE here, none came"
-    if case.expected.cleanup_delete is False and deleted and not recorded:
+    if case.expected.cleanup_delete is False and deleted:
         yield "cleanup: nothing is to be deleted here, but a DELETE came"
+    if case.expected.cleanup_delete is None and not deleted and _deletes(case, steps):
+        yield "cleanup: the recorded client sent DELETE, none came"
     yield from _of_stop(case, run)
+
+
+def _deletes(case: Case, steps: Sequence[Step]) -> bool:
+    """True where the recorded client deleted what a call had made."""
+    made = any(isinstance(s.call, Chat) and not s.call.conversation_gone for s in steps)
+    return made and any(
+        exchange.request.method == "DELETE" and exchange.response.status < 300
+        for exchange in case.exchanges[steps[0].answer :]
+    )
 
 
 def _of_stop(case: Case, run: Run) -> Iterator[str]:
@@ -207,7 +234,7 @@ def _of_stop(case: Case, run: Run) -> Iterator[str]:
         return
     for exchange in case.exchanges:
         path = exchange.request.path
-        if path.endswith(("/cancel", "/stop-generating")):
+        if is_stop(path):
             came = sum(1 for request in run.all_arrived if request.path == path)
             if came != 1:
                 yield f"cleanup: POST {path} should come once, came {came} times"

@@ -23,12 +23,17 @@ PLACEHOLDER = "Hello"
 """The question of a call whose recording ends before one was posted."""
 
 
+QUESTION_FIELDS = frozenset({"text", "content", "prompt", "preprompt", "system", "files"})
+"""Names by which protocols know a question, what goes with it included."""
+
+
 class Access(Value, frozen=True, kw_only=True):
     """Who calls, and where.
 
     Attributes:
         host: the recorded host; its local origin is the base URL.
         dialect: the wire protocol, where the provider has several.
+        options: settings of this provider alone.
         user: an anonymous id, where the protocol has one.
     """
 
@@ -36,7 +41,7 @@ class Access(Value, frozen=True, kw_only=True):
     dialect: str | None = None
     api_key: str | None = None
     cookies: Mapping[str, str] = {}
-    headers: Mapping[str, str] = {}
+    options: Mapping[str, str] = {}
     user: str | None = None
 
 
@@ -48,6 +53,7 @@ class Chat(Value, frozen=True, kw_only=True):
         thread: turns of one thread share a conversation; None for a call of its own.
         pinned: ``parent`` decides, whatever the conversation's own is.
         conversation_id: the remote conversation, where the case did not open it in this thread.
+        conversation_gone: the recording had deleted it before.
     """
 
     model: str
@@ -60,6 +66,7 @@ class Chat(Value, frozen=True, kw_only=True):
     pinned: bool = False
     parent: str | None = None
     conversation_id: str | None = None
+    conversation_gone: bool = False
 
 
 class ListModels(Value, frozen=True):
@@ -94,10 +101,12 @@ class CaseProtocol(ABC):
     Attributes:
         provider: the name our provider goes by.
         names: the server's name of a parameter -> ours.
+        hosts: hosts that answers may name, also where the recording asked them nothing.
     """
 
     provider: ClassVar[str]
     names: ClassVar[Mapping[str, str]] = {}
+    hosts: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def derive(self, case: Case) -> Sequence[Step]:
@@ -139,8 +148,12 @@ class CaseProtocol(ABC):
 
     def unrecorded(self, method: str, path: str) -> tuple[int, bytes] | None:
         """Decision 23: settings and cleanup routes 200, schema and polling GETs 404."""
-        cleanup = method in ("DELETE", "PUT", "PATCH") or path.endswith(("/cancel", "/settings"))
-        return (200, b"{}") if cleanup or path.endswith("/stop-generating") else None
+        cleanup = method in ("DELETE", "PUT", "PATCH") or is_stop(path)
+        return (200, b"{}") if cleanup or path.endswith("/settings") else None
+
+    def repaired(self, case: Case, step: Step) -> str | None:
+        """The text a correct client shows, where that is not the joined pieces of the recording."""
+        return None
 
     def expectations(self, case: Case, steps: Sequence[Step]) -> dict[int, Expected]:
         """Index of a step -> what must come out of it. One step has what the case expects."""
@@ -151,9 +164,10 @@ class CaseProtocol(ABC):
         return base
 
     def relaxed(self, step: Step, error: PenstockError) -> Step | None:
-        """The call without the parameter that our checks refuse; None if it cannot go without.
+        """The call without what our checks refuse; None if it cannot go without.
 
-        What the server answered to it is then still read by our provider.
+        What the server answered to it is then still read by our provider. A text that is refused
+        becomes another one.
         """
         param = error.param or ""
         theirs = [name for name, ours in self.names.items() if ours == param]
@@ -162,7 +176,7 @@ class CaseProtocol(ABC):
             if relaxed is not None:
                 also = {param, self.names.get(param, param)}
                 return msgspec.structs.replace(relaxed, forgone=relaxed.forgone | also)
-        return None
+        return with_placeholder(step) if param == "messages" else None
 
 
 class Request(Value, frozen=True, kw_only=True):
@@ -234,10 +248,17 @@ def _leave_after(case: Case, step: Step, expected: Expected) -> int | None:
     if case.client.abort_after_pieces is not None:
         return case.client.abort_after_pieces
     window = case.exchanges[step.start : step.stop]
-    left = any(e.response.client_left or e.response.closed == "reset" for e in window)
-    if expected.finish == "cancelled" and left:
+    broken = [i for i, exchange in enumerate(window) if exchange.response.closed == "reset"]
+    stopped = broken and any(is_stop(e.request.path) for e in window[broken[0] :])
+    left = stopped or any(exchange.response.client_left for exchange in window)
+    if expected.finish == "cancelled" and left and not expected.error:
         return sum(1 for piece in expected.pieces or () if piece)
     return None
+
+
+def is_stop(path: str) -> bool:
+    """True for the routes by which a client stops an answer."""
+    return path.endswith(("/cancel", "/stop-generating"))
 
 
 def without(step: Step, param: str | None) -> Step | None:
@@ -257,6 +278,15 @@ def without(step: Step, param: str | None) -> Step | None:
     else:
         return None
     return msgspec.structs.replace(step, call=call, forgone=step.forgone | {param})
+
+
+def with_placeholder(step: Step) -> Step | None:
+    """``step`` with a harmless question; None if it has that already."""
+    call, question = step.call, (Message(role="user", content=PLACEHOLDER),)
+    if not isinstance(call, Chat) or call.messages == question:
+        return None
+    call = msgspec.structs.replace(call, messages=question)
+    return msgspec.structs.replace(step, call=call, forgone=step.forgone | QUESTION_FIELDS)
 
 
 _NUMBERS = frozenset(Sampling.__struct_fields__) - {"stop"}

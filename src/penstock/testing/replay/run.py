@@ -19,7 +19,7 @@ from penstock.config import Settings
 from penstock.errors import CallerError, PenstockError
 from penstock.provider import ProviderConfig
 from penstock.stream import AnswerStream
-from penstock.testing.replay.case import Case
+from penstock.testing.replay.case import Case, ExpectedError
 from penstock.testing.replay.plan import Access, CaseProtocol, Chat, Step
 from penstock.testing.replay.server import Arrived, Delivery, ReplayServer
 from penstock.types import ChatRequest, Conversation, Reasoning, Text, Timeouts, Value
@@ -29,7 +29,6 @@ SHORT = Timeouts(connect=5.0, first_content=1.0, idle=1.0, total=None, waiting=2
 LONG = Timeouts(connect=5.0, first_content=20.0, idle=20.0, total=None, waiting=20.0)
 FIRST_SIGN = 0.3
 """A caller that leaves before any piece waits this long for a first sign of life."""
-MOST_RELAXED = 8
 _PORT = re.compile(r"127\.0\.0\.1:\d+")
 
 
@@ -39,6 +38,7 @@ class Trouble(Value, frozen=True, kw_only=True):
     kind: str
     status: int | None
     text: str
+    retry_after: float | None = None
 
 
 class Outcome(Value, frozen=True, kw_only=True):
@@ -59,6 +59,8 @@ class Outcome(Value, frozen=True, kw_only=True):
     refused: bool = False
     parent: str | None = None
     models: tuple[str, ...] | None = None
+    final_text: str | None = None
+    warnings: tuple[str, ...] = ()
     forgone: frozenset[str] = frozenset()
     refusals: tuple[Trouble, ...] = ()
 
@@ -92,7 +94,7 @@ async def run(case: Case, protocol: CaseProtocol, steps: Sequence[Step], deliver
     """Make the calls of ``case`` once, with answers cut as ``delivery`` says."""
     server = ReplayServer(case, protocol, delivery)
     async with server.running():
-        caller = _Caller(case, protocol, server)
+        caller = _Caller(protocol, server, SHORT if _stalls(case, steps) else LONG)
         outcomes: list[Outcome] = []
         arrived: list[tuple[Arrived, ...]] = []
         try:
@@ -114,37 +116,46 @@ async def run(case: Case, protocol: CaseProtocol, steps: Sequence[Step], deliver
         )
 
 
+def _stalls(case: Case, steps: Sequence[Step]) -> bool:
+    """True where the recorded server fell silent, so that one of our limits must end the wait."""
+    error = case.expected.error
+    if isinstance(error, ExpectedError) and error.kind == "timeout":
+        return True
+    left = any(step.leave_after is not None for step in steps)
+    return not left and any(exchange.response.client_left for exchange in case.exchanges)
+
+
 class _Caller:
     """The callers of one run: one client for each credential, conversations by thread."""
 
-    def __init__(self, case: Case, protocol: CaseProtocol, server: ReplayServer) -> None:
+    def __init__(self, protocol: CaseProtocol, server: ReplayServer, limits: Timeouts) -> None:
         self._protocol = protocol
         self._server = server
-        error = case.expected.error
-        stalls = isinstance(error, msgspec.Struct) and error.kind == "timeout"
-        self._timeouts = SHORT if stalls else LONG
+        self._timeouts = limits
         self._clients: dict[bytes, Client] = {}
+        self._gone: set[str] = set()
         self._threads: dict[str, tuple[Client, str, Conversation]] = {}
 
     async def make(self, step: Step) -> Outcome:
         """Make one call; where our checks refuse a parameter, once more without it."""
         refusals: list[Trouble] = []
-        for _ in range(MOST_RELAXED):
+        while True:
             heard = await self._try(step)
             outcome = heard.outcome()
             relaxed = None
             if heard.refused and heard.error is not None:
                 relaxed = self._protocol.relaxed(step, heard.error)
             if relaxed is None or outcome.error is None:
-                break
+                return msgspec.structs.replace(
+                    outcome, forgone=step.forgone, refusals=tuple(refusals)
+                )
             refusals.append(outcome.error)
             step = relaxed
-        return msgspec.structs.replace(outcome, forgone=step.forgone, refusals=tuple(refusals))
 
     async def tidy(self) -> None:
         """Delete the conversations that the calls went on with."""
         for client, model, conversation in self._threads.values():
-            if conversation.id is not None:
+            if conversation.id is not None and conversation.id not in self._gone:
                 label = f"delete conversation {conversation.id}"
                 undo = partial(client.delete, model, conversation)
                 await client.session.outbox.settle(label, undo)
@@ -153,7 +164,6 @@ class _Caller:
         """Close the clients; returns what they gave up undoing."""
         left: list[str] = []
         for client in self._clients.values():
-            await client.session.outbox.drain()
             left += await client.aclose()
         return left
 
@@ -206,7 +216,7 @@ class _Caller:
                 base_url=self._server.origins[access.host],
                 api_key=access.api_key,
                 cookies=dict(access.cookies),
-                headers=dict(access.headers),
+                options=dict(access.options),
                 dialect=access.dialect,
                 timeouts=self._timeouts,
             )
@@ -227,6 +237,8 @@ class _Caller:
             conversation.model = call.model
         if call.conversation_id is not None:
             conversation.id = call.conversation_id
+            if call.conversation_gone:
+                self._gone.add(call.conversation_id)
         if call.pinned and conversation.parent != call.parent:
             conversation = type(conversation).from_dict(conversation.to_dict())
             conversation.parent = call.parent
@@ -272,7 +284,12 @@ class _Heard:
         finished = stream.finished if stream is not None else None
         trouble = None
         if error is not None:
-            trouble = Trouble(kind=error.kind, status=error.status, text=_words(error))
+            trouble = Trouble(
+                kind=error.kind,
+                status=error.status,
+                text=_words(error),
+                retry_after=error.retry_after,
+            )
         finish = finished.finish_reason if finished is not None else None
         if self.left or (error is not None and error.kind == "cancelled"):
             finish = "cancelled"
@@ -287,6 +304,8 @@ class _Heard:
             refused=self.refused,
             parent=self._parent(),
             models=self.models,
+            final_text=finished.final_text if finished is not None else None,
+            warnings=tuple(notice.code for notice in finished.warnings) if finished else (),
         )
 
     def _parent(self) -> str | None:

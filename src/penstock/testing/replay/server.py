@@ -22,6 +22,7 @@ import struct
 from collections.abc import AsyncIterator, Hashable, Mapping
 from contextlib import asynccontextmanager
 from enum import Enum
+from functools import partial
 from http import HTTPStatus
 from typing import Protocol
 
@@ -77,6 +78,10 @@ class Arrived(Value, frozen=True, kw_only=True):
 class Rules(Protocol):
     """What the server must know of a protocol."""
 
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """Hosts that answers may name, also where the recording asked them nothing."""
+
     def key(self, method: str, path: str, query: str) -> Hashable:
         """What makes two requests the same one."""
 
@@ -105,7 +110,8 @@ class ReplayServer:
         self._window = (0, len(case.exchanges))
         self._used: set[int] = set()
         self._writers: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
-        self._hosts = dict.fromkeys(e.request.header("host") for e in case.exchanges)
+        asked = [exchange.request.header("host") for exchange in case.exchanges]
+        self._hosts = dict.fromkeys([*asked, *rules.hosts])
 
     def window(self, start: int, stop: int) -> None:
         """From now on the exchanges from ``start`` to before ``stop`` answer."""
@@ -118,7 +124,7 @@ class ReplayServer:
         try:
             for host in self._hosts:
                 listener = await asyncio.start_server(
-                    lambda reader, writer, host=host: self._connected(host, reader, writer),
+                    partial(self._connected, host),
                     "127.0.0.1",
                     0,
                     limit=MAX_HEAD,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, ClassVar
+from urllib.parse import parse_qsl
 
 import msgspec
 
@@ -60,7 +61,7 @@ class AllenAI(CaseProtocol):
             if request.method == "GET" and path in _LISTS:
                 call: Chat | ListModels = ListModels()
             elif request.method == "POST" and path in _DIALECTS:
-                form = read_form(request.header("content-type"), request.content)
+                form = _form(Request.recorded(exchange))
                 if form.first("role") in _NO_CHAT_ROLES or _followed(case, index):
                     continue
                 call = _chat(form, _thread(case, index, form, steps))
@@ -75,7 +76,7 @@ class AllenAI(CaseProtocol):
         """What the form says, by our own names."""
         if request.method != "POST" or request.path.rstrip("/") not in _DIALECTS:
             return {}
-        form = read_form(request.headers.get("content-type", ""), request.content)
+        form = _form(request)
         found: dict[str, object] = {}
         for name, value in numbers_of(dict(form.fields)).items():
             if name not in ("private", "toolDefinitions"):
@@ -91,11 +92,12 @@ class AllenAI(CaseProtocol):
         if form.files:
             found["files"] = [(file.field, file.media_type, file.data) for file in form.files]
         user = request.headers.get("x-anonymous-user-id")
-        return found if user is None else {**found, "x-anonymous-user-id": user}
+        return {**found, "x-anonymous-user-id": user} if user else found
 
     def key(self, method: str, path: str, query: str) -> Hashable:
         """The path without its last slash: the redirect of section 4.1 is met by resending."""
-        return (method, path.rstrip("/"), query)
+        path = path.rstrip("/")
+        return (method, path) if path in _DIALECTS else (method, path, query)
 
     def unrecorded(self, method: str, path: str) -> tuple[int, bytes] | None:
         """A DELETE answers ``null`` (section 3.8)."""
@@ -113,6 +115,13 @@ class AllenAI(CaseProtocol):
             elif step.answer < len(case.expected.turns):
                 found[index] = case.expected.turns[step.answer]
         return found
+
+
+def _form(request: Request) -> Form:
+    """The fields; without a body they may stand in the query (section 3.1)."""
+    if request.content:
+        return read_form(request.headers.get("content-type", ""), request.content)
+    return Form(tuple(parse_qsl(request.query, keep_blank_values=True)))
 
 
 def _chat(form: Form, thread: tuple[str, bool]) -> Chat:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import msgspec
 
-from penstock.testing.replay.body import read_form, read_json
+from penstock.testing.replay.body import File, read_form, read_json
 from penstock.testing.replay.case import Case, Exchange
 from penstock.testing.replay.plan import Chat, ListModels, Request, Step
 from penstock.testing.replay.protocols.h2o import H2O, Opened
@@ -52,6 +53,19 @@ class ChatUI(H2O):
             found["files"] = [(file.field, file.name, file.data) for file in form.files]
         return found
 
+    def repaired(self, case: Case, step: Step) -> str | None:
+        """Section 9: what only the final answer has is shown where it starts with the stream."""
+        expected = step.expected
+        lines = case.exchanges[step.answer].response.content.split(b"\n")
+        streamed = "".join(
+            str(line.get("token", "")).replace("\0", "")
+            for line in map(read_json, lines)
+            if line.get("type") == "stream"
+        )
+        if expected is None or expected.text != streamed or not expected.final_text:
+            return None
+        return expected.final_text if expected.final_text.startswith(streamed) else None
+
     def _opened(self, exchange: Exchange) -> Opened:
         opened = super()._opened(exchange)
         system = read_json(exchange.request.content).get("preprompt")
@@ -64,12 +78,16 @@ class ChatUI(H2O):
         text = str(data.get("inputs") or form.first("inputs") or "")
         content: str | tuple[Part, ...] = text
         if form.files:
-            images = [
-                ImagePart(data=file.data, media_type=file.media_type, name=file.name)
-                for file in form.files
-            ]
-            content = (TextPart(text), *images)
-        messages = (Message(role="user", content=content),)
+            content = (TextPart(text), *map(_image, form.files))
+        messages: tuple[Message, ...] = (Message(role="user", content=content),)
         if known is not None and known.system:
             messages = (Message(role="system", content=known.system), *messages)
         return Chat(model=model, messages=messages)
+
+
+def _image(file: File) -> ImagePart:
+    """Files travel as base64 under a name that says so (wire/h2o.md section 9)."""
+    kind, separator, name = file.name.partition(";")
+    if not separator or kind != "base64":
+        return ImagePart(data=file.data, media_type=file.media_type, name=file.name)
+    return ImagePart(data=b64decode(file.data), media_type=file.media_type, name=name)

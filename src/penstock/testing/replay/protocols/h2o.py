@@ -31,7 +31,9 @@ NAMES = {
 }
 """TGI's parameter names -> ours."""
 
-_OPENING = ("/settings", "/conversation")
+_OPENING = {"/settings": 400, "/conversation": 300}
+"""Paths that open a session, and the status from which on they refuse (a 303 of the settings is
+their good answer for a browser)."""
 _MESSAGE = re.compile(r"/conversation/([^/]+)")
 _OURS = frozenset({"details"})
 """Parameters that our provider sends by itself (wire/h2o.md section 4, row "details")."""
@@ -137,6 +139,7 @@ class H2O(CaseProtocol):
             whole=chat.whole,
             thread=identifier if shared or not own else None,
             conversation_id=None if own else identifier,
+            conversation_gone=known is not None and known.deleted,
         )
         return Step(start=start, answer=index, access=self._access(exchange), call=call)
 
@@ -163,15 +166,14 @@ class H2O(CaseProtocol):
                 index
                 for index, exchange in enumerate(case.exchanges)
                 if exchange.request.method == "POST"
-                and exchange.request.path in _OPENING
-                and exchange.response.status >= 400
+                and exchange.response.status >= _OPENING.get(exchange.request.path, 1000)
             ),
             None,
         )
         if at is None:
             return []
         system = next((known.system for known in opened.values() if known.system), None)
-        messages = (Message(role="user", content=PLACEHOLDER),)
+        messages: tuple[Message, ...] = (Message(role="user", content=PLACEHOLDER),)
         if system is not None:
             messages = (Message(role="system", content=system), *messages)
         call = Chat(model=model, messages=messages)

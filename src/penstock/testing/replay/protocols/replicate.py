@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, ClassVar
 from urllib.parse import unquote
 
@@ -49,6 +49,7 @@ class Replicate(CaseProtocol):
 
     provider: ClassVar[str] = "replicate"
     names: ClassVar[Mapping[str, str]] = _NAMES
+    hosts: ClassVar[tuple[str, ...]] = ("api.replicate.com", "stream.replicate.com")
 
     def derive(self, case: Case) -> Sequence[Step]:
         """A call for each prediction that was created, and one for a list of models."""
@@ -123,6 +124,13 @@ class Cog(Replicate):
     """Requests of the model server."""
 
     provider: ClassVar[str] = "cog"
+    hosts: ClassVar[tuple[str, ...]] = ()
+
+    def key(self, method: str, path: str, query: str) -> Hashable:
+        """A prediction is created by POST, or by PUT with an id of the client's own choice."""
+        if method in ("POST", "PUT") and _COG.fullmatch(path):
+            return "create"
+        return super().key(method, path, query)
 
     def config(self, base: ProviderConfig) -> ProviderConfig:
         """There is one origin."""
