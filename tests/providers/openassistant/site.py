@@ -51,6 +51,21 @@ def sends(*frames: bytes, then: str = "end") -> Stream:
     return play
 
 
+def waits(*then: bytes, release: asyncio.Event | None = None) -> Stream:
+    """A stream that is pending until ``release``, then goes on."""
+
+    async def play(peer: Peer) -> None:
+        await peer.head(200, CLOSE)
+        while release is None or not release.is_set():
+            await peer.chunk(pending(0))
+            await asyncio.sleep(0.01)
+        for data in then:
+            await peer.chunk(data)
+        await peer.end()
+
+    return play
+
+
 class Site:
     """The site.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from penstock.prompts import get_cookies
+from penstock.prompts import filter_none, get_cookies
 from penstock.provider import Provider, ProviderConfig
 from penstock.providers.framework import (
     AsyncGeneratorProvider,
@@ -75,8 +75,7 @@ class OpenAssistant(AsyncGeneratorProvider, ProviderModelMixin):
         """Ask; the answer is an async iterator of text that can be awaited, too.
 
         Args:
-            cookies: name -> value with the session cookie; by default those of the site in the
-                cookie file or an installed browser.
+            cookies: name -> value; by default the site's in the cookie file or a browser.
             max_tokens: another name for ``max_new_tokens``, which it wins over.
             system_prompt: wins over the system messages.
             conversation: continues its chat with only the new user text.
@@ -86,9 +85,8 @@ class OpenAssistant(AsyncGeneratorProvider, ProviderModelMixin):
             dialect: ``website`` or ``native``; None finds out.
 
         Raises:
-            TypeError: an unknown parameter. PenstockError: from the first item on; errors that the
-                server told are also ``RuntimeError``, HTTP errors also
-                ``aiohttp.ClientResponseError``. MissingAuthError: there is no credential.
+            TypeError: an unknown parameter. PenstockError: from the first item on; what the server
+                told is also a ``RuntimeError``, and with a status a ``ClientResponseError``.
         """
         cls.refuse_unknown(kwargs)
         config = config_of(
@@ -102,30 +100,25 @@ class OpenAssistant(AsyncGeneratorProvider, ProviderModelMixin):
             options=None if trusted_client is None else {"trusted_client": trusted_client},
         )
 
+        sampling = filter_none(
+            top_k=top_k,
+            top_p=top_p,
+            typical_p=typical_p,
+            temperature=temperature,
+            repetition_penalty=repetition_penalty,
+            max_tokens=max_new_tokens if max_tokens is None else max_tokens,
+        )
+        extra = filter_none(
+            system_prompt=system_prompt,
+            user_profile=user_profile,
+            user_response_instructions=user_response_instructions,
+            plugins=None if plugins is None else list(plugins),
+        )
+
         def request() -> ChatRequest:
             chosen = cls.get_model(model, open_list=base_url is not None)
-            kept = conversation
-            if kept is None and return_conversation:
-                kept = Conversation(model=chosen)
-            return request_of(
-                chosen,
-                messages,
-                sampling={
-                    "top_k": top_k,
-                    "top_p": top_p,
-                    "typical_p": typical_p,
-                    "temperature": temperature,
-                    "repetition_penalty": repetition_penalty,
-                    "max_tokens": max_new_tokens if max_tokens is None else max_tokens,
-                },
-                conversation=kept,
-                extra={
-                    "system_prompt": system_prompt,
-                    "user_profile": user_profile,
-                    "user_response_instructions": user_response_instructions,
-                    "plugins": None if plugins is None else list(plugins),
-                },
-            )
+            kept = conversation or (Conversation(model=chosen) if return_conversation else None)
+            return request_of(chosen, messages, sampling=sampling, conversation=kept, extra=extra)
 
         return cls.start(
             _in_process if session is None else _in_session,
