@@ -165,6 +165,20 @@ async def test_payment_and_gateway_errors_are_not_rate_limits_rule_14(
     assert server.count("POST", "/predictions") == 1
 
 
+@pytest.mark.parametrize(
+    "answer", [Answer(before=asyncio.Event()), Answer(201, [b"{"], closed="reset")]
+)
+async def test_a_create_that_may_have_run_is_not_retryable(
+    server: Upstream, session: Session, answer: Answer
+) -> None:
+    server.creates(answer)
+    some = provider(session, server, timeouts=Timeouts.of(0.2))
+    with pytest.raises(PenstockError) as failed:
+        await stream(some, ask()).reply()
+    assert failed.value.kind in ("timeout", "truncated")
+    assert not failed.value.retryable
+
+
 async def test_a_404_says_model_not_found(server: Upstream, session: Session) -> None:
     with pytest.raises(ModelNotFoundError, match=r"Model not found: Not found\."):
         await stream(provider(session, server), ask()).reply()

@@ -39,9 +39,15 @@ class Asking:
         """Send ``request``, once: a create that failed may have run, and be billed (section 6).
 
         Raises:
-            PenstockError: it was refused, or the answer is no prediction.
+            PenstockError: it was refused, or the answer is no prediction. It is not retryable
+                where the prediction may be running although nobody knows its id.
         """
-        response, body = await self._call.fetch(request, self.refused)
+        try:
+            response, body = await self._call.fetch(request, self.refused)
+        except (TruncatedError, StreamTimeoutError) as error:
+            connecting = isinstance(error, StreamTimeoutError) and error.phase == "connect"
+            error.retryable = connecting
+            raise
         return decode_prediction(body, response.status)
 
     async def state(self, prediction: Prediction, trouble: PenstockError | None) -> Prediction:
