@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from http.cookies import CookieError, SimpleCookie
 from typing import Any, Self
 from urllib.parse import urljoin, urlsplit
@@ -305,17 +305,14 @@ def check_proxy(proxy: str) -> str:
     Raises:
         BadRequestError: it is not one; its text is not shown, for it may hold a password.
     """
-    try:
+    with suppress(ValueError):
         parts = urlsplit(proxy)
-        valid = parts.scheme in _PROXY_SCHEMES and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        valid = False
-    if not valid:
-        raise BadRequestError(
-            "proxy must be a URL such as http://host:3128 or socks5://user:password@host:1080",
-            param="proxy",
-        )
-    return parts.scheme
+        if parts.scheme in _PROXY_SCHEMES and parts.hostname and parts.port != 0:
+            return parts.scheme
+    raise BadRequestError(
+        "proxy must be a URL such as http://host:3128 or socks5://user:password@host:1080",
+        param="proxy",
+    )
 
 
 def _redirect(request: HttpRequest, response: Response) -> HttpRequest | None:
