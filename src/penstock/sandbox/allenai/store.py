@@ -142,9 +142,11 @@ class Store:
 
     def below(self, message: Message) -> list[Message]:
         """Give a message and all below it, parents before children."""
-        found = [message]
-        for child in self.children(message):
-            found += self.below(child)
+        found: list[Message] = []
+        waiting = [message]
+        while waiting:
+            found.append(waiting.pop())
+            waiting += reversed(self.children(found[-1]))
         return found
 
     def detach_followups(self, parent: Message) -> None:

@@ -178,9 +178,10 @@ class Inference:
         self._check_room(chat)
         message = Message(chat.id, parent.id, None, role="assistant", state="pending", owner=user)
         message.model = asked.model
+        message.sampling = asked.sampling
         message.work_parameters = _work_parameters(asked)
         chat.messages[message.id] = message
-        if not self.work.add(message, asked.sampling):
+        if not self.work.add(message):
             raise Problem(503, "The server is currently busy. Please try again later.")
         return message
 

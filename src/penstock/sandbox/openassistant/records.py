@@ -66,6 +66,7 @@ class Message:
         self.owner = owner
         self.created_at = now()
         self.model = ""
+        self.sampling: dict[str, float | None] = {}
         self.work_parameters: dict[str, object] | None = None
         self.run: Run | None = None
         self.queued_at: float | None = None

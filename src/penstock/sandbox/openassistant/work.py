@@ -60,18 +60,16 @@ class Work:
         self._strip = strip
         self._queue: list[Message] = []
         self._active: dict[str, Message] = {}
-        self._sampling: dict[str, dict[str, float | None]] = {}
         self._timers: set[asyncio.TimerHandle] = set()
         self._away = False
         self._closed = False
 
-    def add(self, message: Message, sampling: dict[str, float | None]) -> bool:
+    def add(self, message: Message) -> bool:
         """Queue a message; say whether there was room."""
         if self._limit is not None and len(self._peers(message.model)) >= self._limit:
             return False
         message.queued_at = self._now()
         self._queue.append(message)
-        self._sampling[message.id] = sampling
         # Not before the answer to the post has gone out, which says `pending`.
         self._later(0, self._dispatch)
         return True
@@ -109,7 +107,7 @@ class Work:
             self._break_down()
         elif self._age(message) > _TOO_OLD:
             message.end("timeout", "Timeout")
-        elif not servable(self._sampling[message.id]):
+        elif not servable(message.sampling):
             self._queue.insert(0, message)
             self._break_down()
         else:
