@@ -12,8 +12,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 from aiohttp import web
 
+from penstock.sandbox import Sandbox
 from penstock.sandbox.script import ModelFailure, Prompt, Said
 
 
@@ -128,6 +130,34 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(5):
         while not condition():
             await asyncio.sleep(0.002)
+
+
+def calls(sandbox: Sandbox, name: str) -> list[str]:
+    """Method, path and status of each request that a sandbox server got."""
+    log: Any = sandbox.state(name)["log"]
+    return [f"{entry['method']} {entry['path']} {entry['status']}" for entry in log]
+
+
+def left(sandbox: Sandbox, name: str) -> list[str]:
+    """The remote conversations that exist."""
+    conversations: Any = sandbox.state(name)["conversations"]
+    found: list[str] = conversations["left"]
+    return found
+
+
+def running(sandbox: Sandbox, name: str) -> int:
+    """The generations that go on."""
+    runs: Any = sandbox.state(name)["runs"]
+    count: int = runs["running"]
+    return count
+
+
+async def cancelled(work: asyncio.Task[Any]) -> None:
+    """Cancel ``work``; it ends at once, by the cancellation and nothing else."""
+    work.cancel()
+    async with asyncio.timeout(0.5):
+        with pytest.raises(asyncio.CancelledError):
+            await work
 
 
 def _reset(request: web.Request) -> None:

