@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -14,120 +11,47 @@ from penstock.errors import (
     AuthError,
     BadRequestError,
     ConfigError,
-    ForbiddenError,
     ModelError,
     ModelNotFoundError,
-    NetworkError,
-    NotFoundError,
     PenstockError,
     RateLimitError,
     StreamTimeoutError,
     TooLargeError,
     TruncatedError,
 )
-from penstock.provider import Provider, ProviderConfig
 from penstock.providers.chatui.conversation import ChatUIConversation
-from penstock.providers.chatui.provider import create
-from penstock.sandbox import Sandbox
 from penstock.sandbox.script import ModelFailure
 from penstock.stream import AnswerStream
 from penstock.transport import Session
 from penstock.types import (
     ChatRequest,
-    Conversation,
     ImagePart,
     Message,
     Sampling,
-    Text,
     TextPart,
     Timeouts,
+)
+from tests.providers.chatui.talk import (
+    ID,
+    JSONL,
+    MESSAGE,
+    MODEL,
+    asked,
+    ending,
+    line,
+    provider,
+    request,
+    routed,
+    sandboxed,
+    token,
 )
 from tests.providers.stage import (
     Answer,
     Held,
-    Stage,
     calls,
-    cancelled,
-    left,
-    running,
     said,
     stage,
-    until,
 )
-
-ID = "6b00e63d1e8869ece49896c1"
-MESSAGE = f"/conversation/{ID}"
-TREE = f"/api/v2/conversations/{ID}"
-MODEL = "h2oai/h2ogpt-4096-llama2-13b-chat"
-JSONL = {"content-type": "application/jsonl"}
-COOKIE = "hf-chat=00000000-0000-4000-8000-000000000000; Path=/; HttpOnly; Secure; SameSite=None"
-CREATED = {
-    "conversationId": ID,
-    "conversation": json.dumps({"json": {"rootMessageId": "root"}, "meta": {}}),
-}
-
-
-def line(kind: str, **more: object) -> bytes:
-    return json.dumps({"type": kind, **more}).encode() + b"\n"
-
-
-def token(text: str) -> bytes:
-    return line("stream", token=text.ljust(16, "\0"))
-
-
-def ending(text: str) -> bytes:
-    final = line("finalAnswer", text=text, interrupted=False)
-    return final + b" " * 4096 + line("status", status="finished")
-
-
-def tree(*messages: tuple[str, str, list[str]]) -> Answer:
-    listed = [{"id": i, "from": f, "ancestors": a} for i, f, a in messages]
-    return said(200, {"json": {"messages": listed}})
-
-
-STORED = tree(("root", "system", []), ("q", "user", ["root"]), ("a", "assistant", ["root", "q"]))
-
-
-def provider(session: Session, url: str | None, **config: Any) -> Provider:
-    return create(session, ProviderConfig(name="chatui", base_url=url, **config))
-
-
-def request(
-    *texts: str, conversation: Conversation | None = None, model: str = MODEL, **more: Any
-) -> ChatRequest:
-    roles: tuple[Any, ...] = ("user", "assistant")
-    messages = [Message(role=roles[index % 2], content=text) for index, text in enumerate(texts)]
-    return ChatRequest(model=model, messages=tuple(messages), conversation=conversation, **more)
-
-
-def asked(provider: Provider, *texts: str, **more: Any) -> AnswerStream:
-    made = request(*(texts or ("Hi",)), **more)
-    return AnswerStream(lambda: provider.stream(made), provider="chatui", model=made.model)
-
-
-def routed(server: Stage, *answers: Answer) -> None:
-    """All routes of a server that works, with these answers to messages."""
-    server.on("POST", "/conversation", said(200, CREATED, **{"set-cookie": COOKIE}))
-    server.on("POST", MESSAGE, *answers)
-    server.on("POST", f"{MESSAGE}/stop-generating", Answer())
-    server.on("GET", TREE, STORED)
-    server.on("DELETE", MESSAGE, Answer())
-
-
-@asynccontextmanager
-async def sandboxed(
-    script: Held | str = "echo", **options: object
-) -> AsyncIterator[tuple[Sandbox, Session, Provider]]:
-    """A sandbox, and at the end the proof that nothing is open or left."""
-    async with Sandbox(["chatui"], script=script, options={"chatui": options}) as sandbox:
-        async with Session() as session:
-            yield sandbox, session, provider(session, sandbox.urls["chatui"])
-            assert await session.outbox.drain() == []
-            assert session.outbox.failed == []
-            assert session.open_connections == 0
-        assert left(sandbox, "chatui") == []
-        await until(lambda: running(sandbox, "chatui") == 0)
-
 
 # -- a turn -------------------------------------------------------------------------------------
 
@@ -368,297 +292,3 @@ async def test_a_stop_that_fails_does_not_keep_the_deletion_back() -> None:
             await answer.next_batch()
         assert server.calls[-2:] == [f"POST {MESSAGE}/stop-generating", f"DELETE {MESSAGE}"]
         assert session.outbox.failed == []
-
-
-# -- leaving ------------------------------------------------------------------------------------
-
-
-async def test_leaving_early_stops_that_generation_then_deletes() -> None:
-    async with stage() as server, Session() as session:
-        routed(server, Answer(200, [token("a"), asyncio.Event()], JSONL))
-        async with asked(provider(session, server.url)) as answer:
-            async for piece in answer.text():
-                assert piece == "a"
-                break
-        assert session.open_connections == 0
-        await until(lambda: server.streaming == 0)
-        asked_for = server.requests("POST", MESSAGE)[0].body
-        [stop] = server.requests("POST", f"{MESSAGE}/stop-generating")
-        assert stop.json["generationId"].encode() in asked_for
-        assert server.calls[-1] == f"DELETE {MESSAGE}"
-
-
-async def test_leaving_after_the_end_does_not_stop_what_has_ended() -> None:
-    async with stage() as server, Session() as session:
-        routed(server, Answer(200, [token("a") + ending("a")], JSONL))
-        async with provider(session, server.url).stream(request("Hi")) as batches:
-            async for batch in batches:
-                if any(isinstance(event, Text) for event in batch):
-                    break
-        assert server.calls[-2:] == [f"POST {MESSAGE}", f"DELETE {MESSAGE}"]
-
-
-async def test_the_answer_can_be_closed_by_another_task_than_its_readers() -> None:
-    async with sandboxed(Held("a", asyncio.Event())) as (_, _, chatui):
-        answer = asked(chatui)
-
-        async def drain() -> None:
-            while await answer.next_batch():
-                pass
-
-        reader = asyncio.create_task(drain())
-        await until(lambda: answer.partial == "a")
-        await answer.aclose()
-        with pytest.raises(PenstockError):
-            await reader
-
-
-async def test_cancelled_while_a_conversation_is_opened_leaves_none_behind() -> None:
-    gate = asyncio.Event()
-    async with stage() as server, Session() as session:
-        routed(server)
-        opening = said(200, CREATED)
-        opening.before = gate
-        server.on("POST", "/conversation", opening)
-        work = asyncio.create_task(asked(provider(session, server.url)).reply())
-        await until(lambda: server.calls[-1:] == ["POST /conversation"])
-        await cancelled(work)
-        assert session.outbox.pending == ["chatui: delete a conversation that is being opened"]
-        gate.set()
-        assert await session.outbox.drain() == []
-        assert server.calls == ["POST /conversation", f"DELETE {MESSAGE}"]
-
-
-async def test_a_session_that_closes_while_a_conversation_is_opened_ends_the_call() -> None:
-    async with stage() as server:
-        server.on("POST", "/conversation", Answer(before=asyncio.Event()))
-        async with Session() as session:
-            work = asyncio.create_task(asked(provider(session, server.url)).reply())
-            await until(lambda: server.calls == ["POST /conversation"])
-            assert await session.aclose(0) == ["chatui: delete a conversation that is being opened"]
-            with pytest.raises(NetworkError, match="session was closed"):
-                await work
-
-
-async def test_cancelled_before_the_headers() -> None:
-    async with stage() as server, Session() as session:
-        routed(server, Answer(before=asyncio.Event()))
-        work = asyncio.create_task(asked(provider(session, server.url)).reply())
-        await until(lambda: server.calls[-1:] == [f"POST {MESSAGE}"])
-        await cancelled(work)
-        await until(lambda: not session.outbox.pending)
-        assert server.calls[-2:] == [f"POST {MESSAGE}/stop-generating", f"DELETE {MESSAGE}"]
-        assert session.open_connections == 0
-
-
-@pytest.mark.parametrize("pieces", [(), ("a",), ("a", " b", " c")])
-async def test_cancelled_among_the_pieces(pieces: tuple[str, ...]) -> None:
-    script = Held(*pieces, asyncio.Event(), " z")
-    async with sandboxed(script) as (sandbox, session, chatui):
-        answer = asked(chatui)
-        work = asyncio.create_task(answer.reply())
-        await until(lambda: answer.started is not None and answer.partial == "".join(pieces))
-        await cancelled(work)
-        await until(lambda: not session.outbox.pending)
-        made = calls(sandbox, "chatui")
-        assert made[-2].endswith("stop-generating 200")
-        assert made[-1].startswith("DELETE")
-        assert session.open_connections == 0
-
-
-async def test_cancelled_while_the_next_parent_is_learned() -> None:
-    async with stage() as server, Session() as session:
-        routed(server, Answer(200, [token("a") + ending("a")], JSONL))
-        server.on("GET", TREE, Answer(before=asyncio.Event()))
-        conversation = ChatUIConversation()
-        answer = asked(provider(session, server.url), conversation=conversation)
-        work = asyncio.create_task(answer.reply())
-        await until(lambda: server.calls[-1:] == [f"GET {TREE}"])
-        await cancelled(work)
-        await until(lambda: not session.outbox.pending)
-        assert conversation == ChatUIConversation()
-        assert server.calls[-1] == f"DELETE {MESSAGE}"
-        assert f"POST {MESSAGE}/stop-generating" not in server.calls
-
-
-async def test_two_callers_at_once_are_not_mixed_up() -> None:
-    async with sandboxed() as (sandbox, _, chatui):
-        texts = [f"caller {number} says something" for number in range(8)]
-        replies = await asyncio.gather(*(asked(chatui, text).reply() for text in texts))
-        assert [reply.text for reply in replies] == texts
-        conversations: Any = sandbox.state("chatui")["conversations"]
-        assert len(conversations["created"]) == 8
-
-
-# -- conversations ------------------------------------------------------------------------------
-
-
-async def test_a_conversation_sends_the_new_turn_below_the_last_answer() -> None:
-    script = Held("yes")
-    async with sandboxed(script) as (sandbox, _, chatui):
-        conversation = chatui.conversation(MODEL)
-        first = await asked(chatui, "A", conversation=conversation).reply()
-        assert first.conversation is conversation
-        ident, parent = conversation.id, conversation.parent
-        assert parent
-        await asked(chatui, "A", "yes", "B", conversation=conversation).reply()
-        assert conversation.id == ident
-        assert conversation.parent not in (None, parent)
-        assert [(m["role"], m["content"]) for m in conversation.messages] == [
-            ("user", "A"),
-            ("assistant", "yes"),
-            ("user", "B"),
-            ("assistant", "yes"),
-        ]
-        [last] = [prompt for prompt in script.prompts if prompt.question == "B"]
-        assert [m.content for m in last.messages if m.role != "system"] == ["A", "yes", "B"]
-        assert left(sandbox, "chatui") == [ident]
-        await conversation.delete()
-        assert conversation.id is None
-        await conversation.delete()
-
-
-async def test_a_conversation_survives_json() -> None:
-    async with sandboxed() as (_, _, chatui):
-        conversation = chatui.conversation("")
-        await asked(chatui, "A", conversation=conversation).reply()
-        copy = ChatUIConversation.from_dict(json.loads(json.dumps(conversation.to_dict())))
-        assert copy == conversation
-        assert copy.cookies["hf-chat"] not in repr(copy)
-        await asked(chatui, "B", conversation=copy, model="").reply()
-        assert len(copy.messages) == 4
-        await copy.delete()
-
-
-async def test_a_turn_that_was_cut_is_no_part_of_the_next() -> None:
-    script = Held("one")
-    async with sandboxed(script) as (sandbox, _, chatui):
-        conversation = chatui.conversation(MODEL)
-        await asked(chatui, "A", conversation=conversation).reply()
-        before = conversation.to_dict()
-        script.parts = ("cut", asyncio.Event())
-        async with asked(chatui, "B", conversation=conversation) as answer:
-            async for _ in answer.text():
-                break
-        assert conversation.to_dict() == before
-        assert left(sandbox, "chatui") == [conversation.id]
-        script.parts = ("two",)
-        await asked(chatui, "C", conversation=conversation).reply()
-        [last] = [prompt for prompt in script.prompts if prompt.question == "C"]
-        assert [m.content for m in last.messages if m.role != "system"] == ["A", "one", "C"]
-        await conversation.delete()
-
-
-async def test_a_first_turn_that_fails_leaves_no_conversation() -> None:
-    script = Held(ModelFailure("boom", 500))
-    async with sandboxed(script) as (sandbox, _, chatui):
-        conversation = chatui.conversation(MODEL)
-        with pytest.raises(PenstockError):
-            await asked(chatui, conversation=conversation).reply()
-        assert conversation == chatui.conversation(MODEL)
-        assert left(sandbox, "chatui") == []
-
-
-async def test_a_turn_that_the_server_stopped_moves_nothing_on() -> None:
-    async with stage() as server, Session() as session:
-        stopped = line("finalAnswer", text="a", interrupted=True) + line(
-            "status", status="finished"
-        )
-        routed(server, Answer(200, [token("a"), stopped], JSONL))
-        conversation = ChatUIConversation()
-        reply = await asked(provider(session, server.url), conversation=conversation).reply()
-        assert (reply.finish_reason, reply.conversation) == ("cancelled", None)
-        assert conversation == ChatUIConversation()
-        assert server.calls[-1] == f"DELETE {MESSAGE}"
-
-
-@pytest.mark.parametrize(
-    "answer", [said(500, {"message": "An error occurred"}), tree(("root", "system", []))]
-)
-async def test_a_parent_that_could_not_be_learned_is_asked_for_by_the_next_turn(
-    answer: Answer,
-) -> None:
-    async with stage() as server, Session() as session:
-        routed(server, Answer(200, [ending("a")], JSONL))
-        server.on("GET", TREE, answer, answer, STORED)
-        chatui, conversation = provider(session, server.url), ChatUIConversation()
-        await asked(chatui, "A", conversation=conversation).reply()
-        assert (conversation.id, conversation.parent) == (ID, None)
-        with pytest.raises(PenstockError):
-            await asked(chatui, "B", conversation=conversation).reply()
-        assert len(server.requests("POST", MESSAGE)) == 1
-        server.on("POST", MESSAGE, said(429, {"message": "later"}))
-        with pytest.raises(RateLimitError):
-            await asked(chatui, "B", conversation=conversation).reply()
-        assert conversation.parent == "a"
-        assert b'"id":"a"' in server.requests("POST", MESSAGE)[-1].body
-
-
-async def test_a_body_that_does_not_end_does_not_hold_the_turn_back(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("penstock.providers.chatui.visit._LAST_BYTES", 0.05)
-    async with stage() as server, Session() as session:
-        routed(server, Answer(200, [ending("a"), asyncio.Event()], JSONL))
-        conversation = ChatUIConversation()
-        await asked(provider(session, server.url), conversation=conversation).reply()
-        assert conversation.parent == "a"
-
-
-async def test_a_conversation_stays_with_its_model() -> None:
-    async with sandboxed() as (_, _, chatui):
-        conversation = chatui.conversation(MODEL)
-        await asked(chatui, conversation=conversation).reply()
-        with pytest.raises(BadRequestError, match="cannot change"):
-            await asked(chatui, model="Qwen/Qwen3-8B", conversation=conversation).reply()
-        await conversation.delete()
-
-
-async def test_another_session_does_not_know_the_conversation() -> None:
-    async with sandboxed() as (_, _, chatui):
-        conversation = chatui.conversation(MODEL)
-        await asked(chatui, conversation=conversation).reply()
-        foreign = ChatUIConversation(id=conversation.id, parent=conversation.parent)
-        with pytest.raises(NotFoundError):
-            await asked(chatui, conversation=foreign).reply()
-        blind = ChatUIConversation(id=conversation.id)
-        with pytest.raises(ForbiddenError):
-            await asked(chatui, conversation=blind).reply()
-        await conversation.delete()
-
-
-async def test_a_plain_conversation_works_with_a_session_of_the_callers_own() -> None:
-    async with sandboxed() as (sandbox, session, _):
-        chatui = provider(session, sandbox.urls["chatui"], cookies={"hf-chat": "own"})
-        conversation = Conversation()
-        await asked(chatui, conversation=conversation).reply()
-        await asked(chatui, conversation=conversation).reply()
-        assert len(conversation.messages) == 4
-        await conversation.delete()
-
-
-async def test_deletion_of_what_is_gone_is_a_success() -> None:
-    async with stage() as server, Session() as session:
-        chatui = provider(session, server.url)
-        await chatui.delete(ChatUIConversation())
-        assert server.calls == []
-        gone = ChatUIConversation(id=ID, parent="a")
-        server.on("DELETE", MESSAGE, said(404, {"message": "Conversation not found"}))
-        await chatui.delete(gone)
-        assert (gone.id, gone.parent) == (None, None)
-        server.on("DELETE", MESSAGE, said(401, {"error": "You have to be logged in."}))
-        refused = ChatUIConversation(id=ID)
-        with pytest.raises(AuthError):
-            await chatui.delete(refused)
-        assert refused.id == ID
-
-
-async def test_a_kept_conversation_that_cannot_be_stopped_is_noted() -> None:
-    async with stage() as server, Session() as session:
-        routed(server, Answer(200, [token("a"), asyncio.Event()], JSONL))
-        server.on("POST", f"{MESSAGE}/stop-generating", Answer(closed="reset"))
-        kept = ChatUIConversation(id=ID, parent="root", model=MODEL)
-        async with asked(provider(session, server.url), conversation=kept) as answer:
-            await answer.next_batch()
-        assert session.outbox.failed == [f"chatui: stop conversation {ID}"]
-        assert "DELETE" not in " ".join(server.calls)
