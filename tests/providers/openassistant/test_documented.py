@@ -160,6 +160,16 @@ async def test_a_conversation(sandbox: Sandbox) -> None:
     assert left(sandbox) == []
 
 
+async def test_a_conversation_of_a_call_without_session_can_be_deleted(sandbox: Sandbox) -> None:
+    stream = OpenAssistant.create_async_generator(
+        MODEL, "One", return_conversation=True, **where(sandbox)
+    )
+    *_, thread = [item async for item in stream]
+    assert len(left(sandbox)) == 1
+    await thread.delete()
+    assert left(sandbox) == []
+
+
 async def test_left_early_it_cleans_up(sandbox: Sandbox) -> None:
     async with OpenAssistant.create_async_generator(
         MODEL, "a b c d e f g h", **where(sandbox)

@@ -50,6 +50,8 @@ async def test_rule_2_an_answer_that_cannot_be_read_is_cut(session: Session, sit
     with pytest.raises(TruncatedError) as caught:
         await ask(provider(session, site))
     assert caught.value.partial == "four\ufffd"
+    assert caught.value.status == 200
+    assert not isinstance(caught.value, RuntimeError)  # the server said nothing
 
 
 async def test_rule_2_an_answer_that_never_ends_is_cut_when_the_time_is_over(

@@ -56,13 +56,14 @@ class Api:
 
     Attributes:
         account: a digest of address and credential.
+        memory: what the session has learned; it outlives the connections.
     """
 
     def __init__(
         self, session: Session, config: ProviderConfig, cookies: Mapping[str, str] | None = None
     ) -> None:
         base = config.base_url or BASE_URL
-        self._memory = session.memory
+        self.memory = session.memory
         self._key = (NAME, "dialect", base)
         self._trusted = config.options.get(TRUSTED)
         self._website = Website(base, _website_headers(config, cookies or config.cookies, base))
@@ -74,7 +75,7 @@ class Api:
     @property
     def dialect(self) -> Dialect:
         """The dialect as far as it is known."""
-        name = self._forced or self._memory.get(self._key, "website")
+        name = self._forced or self.memory.get(self._key, "website")
         return self._native if name == "native" else self._website
 
     async def create_chat(self, call: Call) -> Chat:
@@ -152,14 +153,14 @@ class Api:
     ) -> bytes:
         response, body = await call.ask(request(self.dialect))
         if self._is_native(response.status, body):
-            self._memory[self._key] = "native"
+            self.memory[self._key] = "native"
             response, body = await call.ask(request(self._native))
         if not 200 <= response.status < 300:
             raise (errors or self._errors())(response.status, response.headers, body)
         return body
 
     def _is_native(self, status: int, body: bytes) -> bool:
-        undecided = self._forced is None and self._key not in self._memory
+        undecided = self._forced is None and self._key not in self.memory
         return undecided and is_native_404(status, body)
 
     def _errors(self, model: str | None = None, *, ordering: bool = False) -> StatusError:

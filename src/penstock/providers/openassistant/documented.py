@@ -76,13 +76,9 @@ class OpenAssistant(AsyncGeneratorProvider, ProviderModelMixin):
 
         Args:
             cookies: name -> value; by default the site's in the cookie file or a browser.
-            max_tokens: another name for ``max_new_tokens``, which it wins over.
-            system_prompt: wins over the system messages.
             conversation: continues its chat with only the new user text.
             return_conversation: yields the ``Conversation`` after the text, and keeps the chat.
-            api_key: bearer token, of the site's session or of the inference server.
             trusted_client: the five fields of a trusted client of the inference server.
-            dialect: ``website`` or ``native``; None finds out.
 
         Raises:
             TypeError: an unknown parameter. PenstockError: from the first item on; what the server

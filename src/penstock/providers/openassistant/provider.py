@@ -8,8 +8,8 @@ why two calls of one account wait for each other.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from urllib.parse import urlsplit
 
 import msgspec
@@ -23,7 +23,7 @@ from penstock.errors import (
 )
 from penstock.provider import Batch, Provider, ProviderConfig
 from penstock.providers.checks import check_options, check_request
-from penstock.providers.common import Call
+from penstock.providers.common import Call, held, usable
 from penstock.providers.openassistant.api import DIALECTS, TRUSTED, Api
 from penstock.providers.openassistant.dialect.answers import NAME
 from penstock.providers.openassistant.dialect.question import EXTRA, Turn, turn_of
@@ -37,6 +37,7 @@ from penstock.types import (
     Capabilities,
     ChatRequest,
     Conversation,
+    Event,
     Finished,
     ModelInfo,
     Started,
@@ -110,7 +111,8 @@ class OpenAssistantProvider:
                     _check_type(opened)
                 except NetworkError as error:
                     opened = error
-                yield self._batches(request, turn, call, remote, opened)
+                batches = self._batches(request, turn, call, remote, opened)
+                yield await stack.enter_async_context(held(batches))
         finally:
             await remote.leave()
 
@@ -137,8 +139,9 @@ class OpenAssistantProvider:
         """
         if conversation.id is None:
             return
-        call = Call(self._session, self._config)
-        await delete_chat(await self._account(), call, self._pace, conversation.id)
+        async with usable(self._session) as session:
+            call = Call(session, self._config)
+            await delete_chat(await self._account(), call, self._pace, conversation.id)
         conversation.id = conversation.parent = None
 
     async def _batches(
@@ -148,20 +151,21 @@ class OpenAssistantProvider:
         call: Call,
         remote: Remote,
         opened: Response | NetworkError,
-    ) -> AsyncIterator[Batch]:
+    ) -> AsyncGenerator[list[Event], None]:
         model = turn.order["model_config_name"]
         yield [Started(id=remote.message, conversation_id=remote.chat, model=model)]
         reader = Reader(call, remote.look, self._pace)
         try:
-            async for batch in reader.read(opened):
-                remote.note(reader.decoder)
-                end = batch[-1]
-                if isinstance(end, Finished):
-                    batch[-1] = self._ended(end, request.conversation, turn, remote)
-                yield batch
+            async with aclosing(reader.read(opened)) as batches:
+                async for batch in batches:
+                    remote.note(reader.decoder)
+                    end = batch[-1]
+                    if isinstance(end, Finished):
+                        batch[-1] = self._ended(end, request.conversation, turn, remote)
+                    yield batch
         except PenstockError as error:
             remote.note(reader.decoder)
-            if error.status is None or isinstance(error, RuntimeError):
+            if not reader.decoder.final:
                 raise
             raise documented(error) from None  # the server's own words
 

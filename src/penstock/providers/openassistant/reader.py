@@ -11,7 +11,8 @@ connection open and silent: more than two missing heartbeats are its death.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import aclosing
 
 from penstock.errors import NetworkError, PenstockError, StreamTimeoutError, TruncatedError
 from penstock.providers.common import Call
@@ -78,7 +79,7 @@ class Reader:
         self._clock = asyncio.get_running_loop().time
         self._looked = self._clock()
 
-    async def read(self, opened: Response | NetworkError) -> AsyncIterator[list[Event]]:
+    async def read(self, opened: Response | NetworkError) -> AsyncGenerator[list[Event], None]:
         """The batches of the answer; the last one ends with ``Finished``.
 
         Args:
@@ -90,8 +91,9 @@ class Reader:
         try:
             if isinstance(opened, NetworkError):
                 raise opened
-            async for batch in self._stream(opened):
-                yield batch
+            async with aclosing(self._stream(opened)) as batches:
+                async for batch in batches:
+                    yield batch
             return
         except (NetworkError, TruncatedError) as error:
             if self.decoder.final:  # the server's own word
@@ -104,7 +106,7 @@ class Reader:
                 yield held
             raise
 
-    async def _stream(self, response: Response) -> AsyncIterator[list[Event]]:
+    async def _stream(self, response: Response) -> AsyncGenerator[list[Event], None]:
         limits = self._call.limits
         beats = Limits(
             Timeouts(first_content=self._pace.silence, idle=self._pace.silence, waiting=None)
@@ -122,6 +124,9 @@ class Reader:
                     raise self.decoder.failure
                 if ended := await self._checked(events):
                     yield ended
+        except PenstockError as error:
+            error.status = error.status or response.status
+            raise
         finally:
             watch.close()
             pulse.close()

@@ -173,7 +173,7 @@ class Remote:
             self._known(self.chat).question = None
 
     def _known(self, chat: str) -> KnownChat:
-        memory = self._call.session.memory
+        memory = self._api.memory
         known: KnownChat = memory.setdefault(known_key(chat), KnownChat())
         return known
 
@@ -239,7 +239,7 @@ class _Ends:
         self._on_taken = on_taken
 
     async def delete(self) -> None:
-        memory = self._call.session.memory
+        memory = self._api.memory
         known: KnownChat | None = memory.get(known_key(self._chat))
         if known is None or known.unsure:
             unfinished = await self._unfinished()
