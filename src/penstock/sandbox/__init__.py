@@ -31,6 +31,9 @@ _SERVERS = {
     "openai": "penstock.sandbox.openai:OpenAIServer",
 }
 
+# Where a client's name for the back end is another.
+_PROVIDERS = {"openai": "openai_compatible"}
+
 SANDBOX_PROVIDERS: tuple[str, ...] = tuple(_SERVERS)
 """Names of the back ends there is a server for."""
 
@@ -98,6 +101,21 @@ class Sandbox:
 
     async def __aexit__(self, *_: object) -> None:
         await self._close()
+
+    @property
+    def providers(self) -> dict[str, dict[str, str]]:
+        """What a client must know to use the servers: settings by provider.
+
+        ``penstock.Client(providers=sandbox.providers)`` takes them as they are. A tagged
+        server is not among them: two servers cannot be one provider.
+        """
+        settings: dict[str, dict[str, str]] = {}
+        for name, server in self.servers.items():
+            if ":" not in name:
+                entry = settings[_PROVIDERS.get(name, name)] = {"base_url": self.urls[name]}
+                if server.api_key is not None:
+                    entry["api_key"] = server.api_key
+        return settings
 
     def state(self, name: str) -> dict[str, object]:
         """Give what ``GET /_sandbox/state`` answers on that server's port."""

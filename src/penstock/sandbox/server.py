@@ -168,6 +168,7 @@ class Server:
         kind: Name of the back end, as in the table of the sandbox.
         extra_origins: Names of further ports, whose routes are `extra_routes`.
         body_limit: Largest request body in bytes that reaches a handler.
+        api_key: A credential that always works here, where the back end wants one.
         urls: Base URL of each port by its name; the main one is ``""``.
     """
 
@@ -175,6 +176,7 @@ class Server:
     options_type: ClassVar[type[Options]] = Options
     extra_origins: ClassVar[tuple[str, ...]] = ()
     body_limit: ClassVar[int] = 32 * 1024 * 1024
+    api_key: ClassVar[str | None] = None
 
     def __init__(self, setup: Setup) -> None:
         self.name = setup.name

@@ -77,6 +77,7 @@ class OpenAssistantServer(Server):
     """
 
     kind = "openassistant"
+    api_key = TOKEN
     options_type = OpenAssistantOptions
     options: OpenAssistantOptions
 
