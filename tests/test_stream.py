@@ -90,6 +90,15 @@ async def test_without_a_context_it_opens_and_closes_itself() -> None:
     assert [event async for event in stream] == []
 
 
+async def test_the_end_is_handed_out_before_the_cleanup() -> None:
+    source = Source([Text("a"), END])
+    stream = source.stream()
+    assert await stream.next_batch() == [Text("a"), END]
+    assert source.left == 0
+    assert await stream.next_batch() is None
+    assert source.left == 1
+
+
 async def test_batches_are_one_for_each_read() -> None:
     stream = Source([Text("a"), Text("b")], [END]).stream()
     assert [list(batch) async for batch in stream.batches()] == [[Text("a"), Text("b")], [END]]

@@ -4,6 +4,7 @@ Laws:
 * it ends with exactly one ``Finished`` or raises exactly one error; a provider that does neither
   is at fault, and that is the error;
 * an error carries the text that had come;
+* the last events are handed out before the cleanup, which may take a moment, begins;
 * left early - ``break`` with ``aclose``, ``async with``, cancellation, garbage collection - it
   leaves the provider's context, and with it the connection and the remote side.
 
@@ -125,7 +126,8 @@ class AnswerStream:
         Raises:
             PenstockError: the answer failed; ``partial`` holds the text that had come.
         """
-        if self._ended:
+        if self._ended or self.finished is not None:
+            await self.aclose()
             return None
         try:
             if self._batches is None:
@@ -142,8 +144,6 @@ class AnswerStream:
         except BaseException:
             await self.aclose()
             raise
-        if self.finished is not None:
-            await self.aclose()
         return batch
 
     async def batches(self) -> AsyncIterator[Sequence[Event]]:
