@@ -1,0 +1,11 @@
+"""Replicate's hosted HTTP API and its stream server, on two ports.
+
+Ideas by module: `models` (the catalogue and its schemas), `inputs` (bodies to values, and what
+is refused of them), `refusals` (error bodies), `prediction` (the object and its two writers),
+`channel` (the event stream as nchan frames it), `pages` (lists), `server` (ports, keys, routes).
+Facts: wire/replicate.md.
+"""
+
+from penstock.sandbox.replicate.server import TOKEN, ReplicateOptions, ReplicateServer
+
+__all__ = ["TOKEN", "ReplicateOptions", "ReplicateServer"]
