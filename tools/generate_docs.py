@@ -115,7 +115,9 @@ def provider_row(entry: ProviderEntry, page: Path) -> tuple[str, ...]:
 def command_help(name: str, _page: Path) -> str:
     """What ``--help`` says: of one command, or of the program and all its commands."""
     program: click.Command = import_from("penstock.cli.main.cli")
-    context = click.Context(program, info_name="penstock", terminal_width=90)
+    context = click.Context(
+        program, info_name="penstock", terminal_width=90, help_option_names=["-h", "--help"]
+    )
     if not isinstance(program, click.Group):
         raise SystemExit("docs: penstock.cli.main.cli is no group of commands")
     names = [name] if name else program.list_commands(context)

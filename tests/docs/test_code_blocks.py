@@ -24,6 +24,7 @@ from penstock.sandbox import Sandbox
 from tests.docs.blocks import Block, blocks_of, commands_of, pages
 
 ROOT = Path(__file__).resolve().parents[2]
+Settings = dict[str, dict[str, str]]
 COMMAND_LIMIT = 30.0
 OUTPUT = doctest.OutputChecker()
 LOOSE = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
@@ -96,39 +97,43 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="module")
-def servers() -> Iterator[dict[str, str]]:
-    """The sandbox on a thread of its own, for all pages; base URLs by name."""
-    urls: Future[dict[str, str]] = Future()
+def servers() -> Iterator[Settings]:
+    """The sandbox on a thread of its own, for all pages; what a client must know of it."""
+    settings: Future[Settings] = Future()
     stop: Future[None] = Future()
 
     async def serve() -> None:
         async with Sandbox() as sandbox:
-            urls.set_result(sandbox.urls)
+            settings.set_result(sandbox.providers)
             await asyncio.wrap_future(stop)
 
     def run() -> None:
         try:
             asyncio.run(serve())
         except BaseException as error:
-            if not urls.done():
-                urls.set_exception(error)
+            if not settings.done():
+                settings.set_exception(error)
             raise
 
     with ThreadPoolExecutor(1) as thread:
         served = thread.submit(run)
         try:
-            yield urls.result(timeout=20)
+            yield settings.result(timeout=20)
         finally:
             stop.set_result(None)
         served.result(timeout=20)
 
 
 @pytest.fixture
-def sandbox(servers: dict[str, str], workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def sandbox(servers: Settings, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A configuration that names the sandbox, as a reader has it after `penstock sandbox`."""
-    lines = [f'[providers.{name}]\nbase_url = "{url}"' for name, url in servers.items()]
+    lines = []
+    for name, table in servers.items():
+        lines.append(f"[providers.{name}]")
+        lines += [f"{key} = {json.dumps(value)}" for key, value in table.items()]
     settings = workplace / "sandbox.toml"
-    settings.write_text("\n".join(line for line in lines if "." not in line.split("]")[0][11:]))
+    settings.write_text("\n".join(lines), "utf-8")
+    settings.chmod(0o600)
     monkeypatch.setenv("PENSTOCK_CONFIG", str(settings))
 
 
