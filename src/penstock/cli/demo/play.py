@@ -9,7 +9,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING
 
 from penstock.cli.demo.board import Board
 from penstock.cli.demo.hearing import Hearing
@@ -25,9 +24,6 @@ from penstock.providers.h2o_sync import _create_completion
 from penstock.sandbox import Sandbox
 from penstock.sandbox.script import Script
 from penstock.types import Conversation, Event, Text, Value
-
-if TYPE_CHECKING:
-    pass
 
 FAILING = "replicate"
 """The back end that is shown failing, if it is among those asked."""
@@ -116,27 +112,24 @@ class _Run:
         system = stand.system
         self._board.heading(system.title, system.key, system.dialect)
         try:
-            if system.module:
-                await self._ask(stand, self._plan.question, _module(stand, self._plan.question))
-            elif system.threads:
+            if system.threads:
                 await self._talk(client, stand)
             else:
-                await self._ask(stand, self._plan.question, _events(client, stand, None))
+                question = self._plan.question
+                await self._ask(stand, question, _events(client, stand, question))
         except PenstockError as error:
             self._board.failure(error)
             self.problems.append(f"{system.key}: {error.message}")
 
     async def fail(self, client: Client) -> None:
         """Show what an error looks like: the model breaks off half way."""
-        able = [stand for stand in self._stands if not stand.system.module]
-        stand = next((one for one in able if one.system.key == FAILING), able[0] if able else None)
-        if stand is None:
-            return
+        chosen = (stand for stand in self._stands if stand.system.key == FAILING)
+        stand = next(chosen, self._stands[0])
         self._board.heading("A failure", stand.system.title)
         self._board.question(FAILING_QUESTION)
         hearing = Hearing(self._board)
         try:
-            await hearing.listen(_events(client, stand, None, FAILING_QUESTION))
+            await hearing.listen(_events(client, stand, FAILING_QUESTION))
         except PenstockError as error:
             self._board.failure(error)
             kept = error.partial == hearing.text == stand.teller.said[-1]
@@ -159,9 +152,10 @@ class _Run:
         model = _model(stand.system)
         conversation = client.conversation(model)
         try:
-            await self._ask(stand, self._plan.question, _events(client, stand, conversation))
+            first = _events(client, stand, self._plan.question, conversation)
+            await self._ask(stand, self._plan.question, first)
             thread = conversation.id
-            second = _events(client, stand, conversation, SECOND_QUESTION)
+            second = _events(client, stand, SECOND_QUESTION, conversation)
             text = await self._ask(stand, SECOND_QUESTION, second, goes_on=True)
             if conversation.id != thread:
                 self._trouble(stand.system, "the second turn went to another conversation")
@@ -195,21 +189,24 @@ def _model(system: System) -> str:
 
 
 async def _events(
-    client: Client, stand: Stand, conversation: Conversation | None, question: str | None = None
+    client: Client, stand: Stand, question: str, conversation: Conversation | None = None
 ) -> AsyncIterator[Event]:
-    asked = question or stand.teller.question
-    stream = client.stream(_model(stand.system), asked, conversation=conversation)
+    if stand.system.module:
+        async for piece in _module_pieces(stand, question):
+            yield Text(piece)
+        return
+    stream = client.stream(_model(stand.system), question, conversation=conversation)
     async with stream:
         async for event in stream:
             yield event
 
 
-async def _module(stand: Stand, question: str) -> AsyncIterator[Event]:
+async def _module_pieces(stand: Stand, question: str) -> AsyncIterator[str]:
     """The pieces of the synchronous module, each waited for on a thread."""
-    model, messages = stand.system.model, [{"role": "user", "content": question}]
-    pieces = _create_completion(model, messages, True, **stand.settings)
+    messages = [{"role": "user", "content": question}]
+    pieces = _create_completion(stand.system.model, messages, True, **stand.settings)
     try:
         while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
-            yield Text(piece)
+            yield piece
     finally:
         await asyncio.to_thread(pieces.close)
