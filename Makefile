@@ -63,7 +63,7 @@ demo: setup ## every back end answers here: PROVIDER=... QUESTION="..." narrow i
 
 .PHONY: bench
 bench: setup ## import time, start-up time and speed of the decoders against the budget
-	@$(RUN) tools.bench
+	@$(RUN) benchmarks
 
 .PHONY: docs
 docs: setup ## build the documentation into site/, every warning an error

@@ -1,0 +1,1 @@
+"""What has a budget, measured; `make bench` runs all of it."""
