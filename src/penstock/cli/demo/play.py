@@ -16,7 +16,6 @@ from penstock.cli.demo.recorded import replay_recorded
 from penstock.cli.demo.score import Row, Turn, difference, row_of
 from penstock.cli.demo.script import FAILING_QUESTION, Teller
 from penstock.cli.demo.systems import SECOND_QUESTION, System
-from penstock.cli.local import settings_of
 from penstock.client import Client
 from penstock.config import Settings
 from penstock.errors import PenstockError
@@ -51,14 +50,14 @@ class Stand(Value, frozen=True):
     teller: Teller
 
     @property
-    def settings(self) -> dict[str, object]:
+    def settings(self) -> dict[str, str]:
         """What a client must know to use the server."""
-        return settings_of(self.sandbox.servers[self.system.server])
+        return self.sandbox.providers[self.system.provider]
 
     @property
     def left(self) -> int:
         """Remote conversations that are still there."""
-        conversations = self.sandbox.servers[self.system.server].state()["conversations"]
+        conversations = self.sandbox.state(self.system.server)["conversations"]
         assert isinstance(conversations, dict)
         return len(conversations["left"])
 
@@ -132,7 +131,7 @@ class _Run:
             await hearing.listen(_events(client, stand, FAILING_QUESTION))
         except PenstockError as error:
             self._board.failure(error)
-            kept = error.partial == hearing.text == stand.teller.said[-1]
+            kept = error.partial == hearing.text == stand.teller.last
             if not kept or not hearing.text:
                 self._trouble(stand.system, "the text before the failure was not kept")
             return
@@ -174,7 +173,7 @@ class _Run:
         turn = hearing.turn(goes_on=goes_on)
         self._turns[stand.system.key].append(turn)
         self._board.facts(turn)
-        wrong = difference(turn.text, stand.teller.said[-1])
+        wrong = difference(turn.text, stand.teller.last)
         if wrong is not None:
             self._trouble(stand.system, wrong)
         return turn.text

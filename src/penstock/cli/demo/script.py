@@ -81,6 +81,11 @@ class Teller:
         self._model = model
 
     @property
+    def last(self) -> str:
+        """The visible text of the last answer; empty before the first."""
+        return self.said[-1] if self.said else ""
+
+    @property
     def is_canned(self) -> bool:
         """True where no real model answers."""
         return self._model is None

@@ -92,6 +92,7 @@ class ReplicateServer(Server):
     options: ReplicateOptions
     extra_origins = ("stream",)
     token = TOKEN
+    api_key = TOKEN
 
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
