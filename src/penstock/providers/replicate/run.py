@@ -43,7 +43,7 @@ from penstock.types import Event, Finished, Started, Text, Value, Waiting
 from penstock.wire.request import HttpRequest
 
 RECONNECTS = 5
-RECONNECT_DELAY = 0.3
+RECONNECT_DELAY = 0.2
 MAX_DELAY = 10.0
 _DAY = 86_400.0  # the create is bounded by the call's own limits
 
