@@ -23,7 +23,7 @@ MOST_SINGLE_CUTS = 4096
 
 
 class Decoder(Protocol[E_co]):
-    """What can be fed: the codecs of ``penstock.wire`` and every provider's decoder.
+    """What can be fed: every provider's decoder, and the codecs of ``penstock.wire``.
 
     A decoder may have an attribute ``failure``: an error that followed the events of its read.
     """
@@ -31,8 +31,8 @@ class Decoder(Protocol[E_co]):
     def feed(self, data: bytes, /) -> Sequence[E_co]:
         """The events that ``data`` completes."""
 
-    def eof(self) -> Sequence[E_co]:
-        """The events that the end of the body completes."""
+    def eof(self) -> Sequence[E_co] | object:
+        """The events that the end of the body completes, or what was left unfinished."""
 
 
 class Fed(Value, Generic[E], frozen=True):
@@ -40,10 +40,12 @@ class Fed(Value, Generic[E], frozen=True):
 
     Attributes:
         events: all events, in order.
+        rest: what was left unfinished, where the decoder says that instead of last events.
         failure: kind and message of the error that ended it.
     """
 
     events: tuple[E, ...]
+    rest: object = None
     failure: tuple[str, str] | None = None
 
 
@@ -80,15 +82,20 @@ def feed_all_ways(
 def feed_once(decoder: Decoder[E], parts: Iterable[bytes]) -> Fed[E]:
     """Feed one decoder these parts, then the end of the body."""
     events: list[E] = []
+    rest: object = None
     try:
         for part in parts:
             events.extend(decoder.feed(part))
             if (failure := _failure(decoder)) is not None:
-                return Fed(tuple(events), failure)
-        events.extend(decoder.eof())
+                return Fed(tuple(events), failure=failure)
+        last = decoder.eof()
+        if isinstance(last, list):
+            events.extend(last)
+        else:
+            rest = last
     except PenstockError as error:
-        return Fed(tuple(events), (error.kind, error.message))
-    return Fed(tuple(events), _failure(decoder))
+        return Fed(tuple(events), failure=(error.kind, error.message))
+    return Fed(tuple(events), rest, _failure(decoder))
 
 
 def _failure(decoder: object) -> tuple[str, str] | None:
@@ -127,6 +134,8 @@ def _single_cuts(data: bytes) -> Iterable[int]:
 def _difference(whole: Fed[E], fed: Fed[E]) -> str:
     if whole.failure != fed.failure:
         return f"failure is {fed.failure}, whole it is {whole.failure}"
+    if whole.events == fed.events:
+        return f"the rest is {fed.rest!r:.200}, whole it is {whole.rest!r:.200}"
     pairs = enumerate(zip(whole.events, fed.events, strict=False))
     at = next((i for i, (a, b) in pairs if a != b), min(len(whole.events), len(fed.events)))
     return (

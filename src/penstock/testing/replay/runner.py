@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Literal
 
-from penstock.testing.replay.case import Case, find_cases, load_case
+from penstock.testing.replay.case import Case, Exchange, find_cases, load_case
 from penstock.testing.replay.compare import differences
 from penstock.testing.replay.plan import is_judged, plan
 from penstock.testing.replay.protocols import protocol_of
-from penstock.testing.replay.run import Outcome, run
+from penstock.testing.replay.run import Outcome, Run, run
 from penstock.testing.replay.server import Delivery
 from penstock.types import Value
 
-AT_A_TIME = 6
+AT_A_TIME = 8
 """Cases that run side by side; more would only share the same cores."""
 DEADLINE = 60.0
 """Seconds for one run of one case."""
@@ -131,14 +131,17 @@ async def replay_case(case: Case) -> CaseResult:
         return _skipped(case, f"there is no protocol named {case.provider}")
     steps = plan(protocol, case)
     if not steps:
-        return _skipped(case, f"no call of Penstock sends {_requests(case)}")
+        return _skipped(case, f"it asks no model anything: {_requests(case)}")
+    async with asyncio.TaskGroup() as group:
+        runs = [
+            (delivery, group.create_task(_in_time(run(case, protocol, steps, delivery))))
+            for delivery in Delivery
+        ]
     found: dict[str, list[str]] = {}
     outcome = Outcome()
-    for delivery in Delivery:
-        try:
-            async with asyncio.timeout(DEADLINE):
-                result = await run(case, protocol, steps, delivery)
-        except TimeoutError:
+    for delivery, task in runs:
+        result = task.result()
+        if result is None:
             found.setdefault(f"did not end within {DEADLINE:g} s", []).append(delivery.value)
             continue
         outcome = result.outcomes[-1]
@@ -149,8 +152,18 @@ async def replay_case(case: Case) -> CaseResult:
     if outcome.refused and outcome.error is not None:
         return _skipped(case, f"our checks refuse to send it: {outcome.error.text}")
     if not is_judged(case, steps):
-        return _skipped(case, f"no call of Penstock sends {_requests(case)}; the rest agrees")
+        last = f"exchange {len(case.exchanges)}, {_request(case.exchanges[-1])}"
+        return _skipped(case, f"{last}, asks no model anything; the rest agrees")
     return _result(case, "passed", outcome)
+
+
+async def _in_time(running: Awaitable[Run]) -> Run | None:
+    """The run; None where it does not end."""
+    try:
+        async with asyncio.timeout(DEADLINE):
+            return await running
+    except TimeoutError:
+        return None
 
 
 def _result(
@@ -181,8 +194,11 @@ def _named(found: dict[str, list[str]]) -> tuple[str, ...]:
 
 
 def _requests(case: Case) -> str:
-    request = case.exchanges[-1].request
-    return f"{request.method} {request.path}"
+    return ", ".join(dict.fromkeys(_request(exchange) for exchange in case.exchanges))
+
+
+def _request(exchange: Exchange) -> str:
+    return f"{exchange.request.method} {exchange.request.path}"
 
 
 def _verdict(case: Case, result: CaseResult | BaseException) -> CaseResult:
@@ -191,5 +207,7 @@ def _verdict(case: Case, result: CaseResult | BaseException) -> CaseResult:
     if not isinstance(result, Exception):
         raise result
     # Not one of our errors: a fault of the provider or of this kit, on this case alone.
+    while isinstance(result, ExceptionGroup):
+        result = result.exceptions[0]
     where = f"{type(result).__name__}: {result}"
     return _result(case, "failed", Outcome(), differences=(f"raised {where}",))
