@@ -261,6 +261,8 @@ async def _send_bytes(body: bytes, writer: asyncio.StreamWriter) -> None:
         size = min(SMALL_PIECE, middle.stop - at) if at in middle else 1
         writer.write(_framed(body[at : at + size]))
         at += size
+        # Two turns of the loop: the client takes the byte in the first, before the next is written.
+        await asyncio.sleep(0)
         await asyncio.sleep(0)
     await writer.drain()
 
@@ -276,6 +278,7 @@ async def _send_paced(chunks: list[tuple[float, bytes]], writer: asyncio.StreamW
             await asyncio.sleep(pause)
         writer.write(_framed(data))
         await writer.drain()
+        await asyncio.sleep(0)
         await asyncio.sleep(0)
 
 
