@@ -456,7 +456,8 @@ def _deployment(name: str) -> dict[str, object]:
 
 
 def _matching(query: str) -> list[Model]:
-    words = query.lower().split()
+    # Some clients send the words as a JSON text.
+    words = query.strip('"').lower().split()
     return [
         model
         for model in models.CATALOGUE
