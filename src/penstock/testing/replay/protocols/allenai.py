@@ -92,7 +92,9 @@ class AllenAI(CaseProtocol):
         if form.files:
             found["files"] = [(file.field, file.media_type, file.data) for file in form.files]
         user = request.headers.get("x-anonymous-user-id")
-        return {**found, "x-anonymous-user-id": user} if user else found
+        if not user or "authorization" in request.headers:  # which decides alone (section 2)
+            return found
+        return {**found, "x-anonymous-user-id": user}
 
     def key(self, method: str, path: str, query: str) -> Hashable:
         """The path without its last slash: the redirect of section 4.1 is met by resending."""
