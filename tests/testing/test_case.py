@@ -103,6 +103,15 @@ def test_a_path_that_holds_nothing_is_refused(tmp_path: Path, name: str) -> None
         find_cases([tmp_path / name])
 
 
+def test_a_path_that_may_not_be_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "is_file", refused)
+    with pytest.raises(CaseError, match="secret: Permission denied"):
+        find_cases([Path("secret")])
+
+
 def test_no_path_is_refused() -> None:
     with pytest.raises(CaseError, match="no path"):
         find_cases([])

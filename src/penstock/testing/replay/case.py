@@ -224,18 +224,24 @@ def find_cases(paths: Sequence[Path]) -> list[Path]:
     """
     found: dict[Path, None] = {}
     for path in paths:
-        if path.is_dir():
-            below = sorted(item for item in path.rglob("*.json") if item.is_file())
-            if not below:
-                raise CaseError(f"{path}: no case file below this folder")
-            found.update(dict.fromkeys(below))
-        elif path.is_file():
-            found[path] = None
-        else:
-            raise CaseError(f"{path}: no such file or folder")
+        try:
+            found.update(dict.fromkeys(_files(path)))
+        except OSError as error:
+            raise CaseError(f"{path}: {error.strerror or 'cannot be read'}") from None
     if not found:
         raise CaseError("no path given")
     return list(found)
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise CaseError(f"{path}: no such file or folder")
+    below = sorted(item for item in path.rglob("*.json") if item.is_file())
+    if not below:
+        raise CaseError(f"{path}: no case file below this folder")
+    return below
 
 
 def packaged_cases(provider: str | None = None) -> tuple[Case, ...]:
