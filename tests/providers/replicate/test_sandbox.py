@@ -9,9 +9,15 @@ from typing import Any
 
 import pytest
 
-from penstock.errors import AuthError, BadRequestError, PaymentRequiredError, RateLimitError
+from penstock.errors import (
+    AuthError,
+    BadRequestError,
+    OverloadedError,
+    PaymentRequiredError,
+    RateLimitError,
+)
 from penstock.provider import Provider, ProviderConfig
-from penstock.providers.replicate.provider import create
+from penstock.providers.replicate.provider import create, create_cog
 from penstock.sandbox import Sandbox
 from penstock.sandbox.replicate import TOKEN
 from penstock.sandbox.script import Fixed, Script
@@ -241,3 +247,101 @@ async def test_two_callers_at_once_are_not_mixed_up() -> None:
             assert question in said
             assert not any(other in said for other in questions if other != question)
         await place.clean()
+
+
+# -- Cog ---------------------------------------------------------------------------------------
+
+
+class CogSite(Site):
+    """The same for Cog."""
+
+    def provider(self, **more: Any) -> Provider:
+        base = self._sandbox.urls["cog"]
+        return create_cog(self.session, ProviderConfig(name="cog", base_url=base, **more))
+
+    @property
+    def state(self) -> dict[str, Any]:
+        return self._sandbox.state("cog")
+
+
+@asynccontextmanager
+async def cog_site(*, pace: float = 0.0, **options: object) -> AsyncIterator[CogSite]:
+    async with (
+        Sandbox(["cog"], script=Fixed(PIECES), pace=pace, options={"cog": options}) as sandbox,
+        Session() as session,
+    ):
+        yield CogSite(sandbox, session)
+
+
+@pytest.mark.parametrize("streams", [True, False])
+@pytest.mark.parametrize("whole", [True, False])
+async def test_cog_answers_whole(streams: bool, whole: bool) -> None:
+    async with cog_site(streams=streams, logs=True, keep_alive=0.01, pace=0.02) as place:
+        for _ in range(2):
+            async with place.ask("default", stream=not whole) as answer:
+                pieces = [piece async for piece in answer.text()]
+            assert pieces == (list(PIECES) if streams else [WHOLE])
+            assert answer.finish_reason == "stop"
+            await place.clean()
+        assert place.state["requests"] == (2 if streams else 3)
+
+
+async def once_ready(place: CogSite) -> list[str]:
+    async with asyncio.timeout(5):
+        while True:
+            try:
+                return [piece async for piece in place.ask("default").text()]
+            except OverloadedError:
+                await asyncio.sleep(0.02)
+
+
+async def test_cog_that_was_in_its_setup_streams_afterwards() -> None:
+    async with cog_site(setup=0.2) as place:
+        with pytest.raises(OverloadedError):
+            await place.ask("default").reply()
+        assert await once_ready(place) == list(PIECES)
+
+
+async def test_cog_refuses_what_it_cannot_do() -> None:
+    async with cog_site(max_tokens=64, linger=5) as place:
+        with pytest.raises(BadRequestError, match="maximum of 64"):
+            await place.ask("default", sampling=Sampling(max_tokens=100)).reply()
+        await place.ask("default").reply()
+        with pytest.raises(OverloadedError) as busy:
+            await place.ask("default").reply()
+        assert busy.value.retryable
+
+
+COG_PHASES: dict[str, Callable[[Site, AnswerStream], bool]] = {
+    "connecting": lambda place, answer: place.state["requests"] == 0,
+    "created": lambda place, answer: bool(place.state["conversations"]["created"]),
+    "started": lambda place, answer: answer.started is not None,
+    "first piece": lambda place, answer: bool(answer.partial),
+    "middle": lambda place, answer: "\n" in answer.partial,
+    "last piece": lambda place, answer: answer.partial == WHOLE,
+}
+
+
+@pytest.mark.parametrize(
+    ("phase", "streams"),
+    [*((phase, True) for phase in COG_PHASES), ("connecting", False), ("created", False)],
+)
+async def test_cog_cancelled_in_each_phase(phase: str, streams: bool) -> None:
+    async with cog_site(pace=0.03, streams=streams) as place:
+        answer = place.ask("default")
+        task = asyncio.create_task(answer.reply())
+        await place.until(lambda: task.done() or COG_PHASES[phase](place, answer))
+        start = asyncio.get_running_loop().time()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert asyncio.get_running_loop().time() - start < 0.2
+        await place.clean()
+
+
+async def test_leaving_cog_early_frees_its_slot() -> None:
+    async with cog_site(pace=0.03) as place:
+        async with place.ask("default") as answer:
+            assert await anext(answer.text()) == "One "
+        await place.clean()
+        assert (await place.ask("default").reply()).text == WHOLE

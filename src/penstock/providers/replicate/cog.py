@@ -87,9 +87,11 @@ class CogProvider:
             except PenstockError as error:
                 if error.status != 406:
                     raise
-            call.session.memory[plain] = True
         asked = cog_request(self._base, plan.inputs, stream=False)
-        return await connection.enter_async_context(call.open(asked, on_error))
+        response = await connection.enter_async_context(call.open(asked, on_error))
+        # Only now: a server in its setup refuses the stream in the same way, and then says 503.
+        call.session.memory[plain] = True
+        return response
 
     async def _leave(self, call: Call, decoder: CogDecoder) -> None:
         prediction = decoder.id
