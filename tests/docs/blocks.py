@@ -87,6 +87,12 @@ def commands_of(block: Block) -> list[tuple[str, str]]:
     return [(command, "\n".join(output).strip()) for command, output in found]
 
 
+def shows(page: str, said: str) -> bool:
+    """Whether a page shows what a command said: ``...`` stands for anything, blanks are equal."""
+    parts = [re.escape(" ".join(part.split())) for part in page.split("...")]
+    return re.fullmatch(" ?.*? ?".join(parts), " ".join(said.split()), re.DOTALL) is not None
+
+
 def pages(root: Path) -> list[Path]:
     """Every page whose blocks are executed."""
     return [root / "README.md", root / "CONTRIBUTING.md", *sorted((root / "docs").rglob("*.md"))]

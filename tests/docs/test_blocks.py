@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.docs.blocks import Block, blocks_of, commands_of
+from tests.docs.blocks import Block, blocks_of, commands_of, shows
 
 
 def test_blocks_come_in_order_with_their_marks_and_lines() -> None:
@@ -45,3 +45,21 @@ def test_commands_have_the_output_below_them() -> None:
 def test_console_block_without_a_command_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="console block"):
         commands_of(Block("console", text, 1, {}))
+
+
+@pytest.mark.parametrize(
+    ("page", "said", "same"),
+    [
+        ("a b", "a  b\n", True),
+        ("a", "b", False),
+        ("a", "a b", False),
+        ("a ... z", "a\nb c\nz", True),
+        ("a ... z", "a z", True),
+        ("a ...", "a", True),
+        ("...", "", True),
+        ("a.b", "axb", False),
+        ("... b", "a c", False),
+    ],
+)
+def test_a_page_shows_what_was_said(page: str, said: str, same: bool) -> None:
+    assert shows(page, said) is same

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import asyncio
-import doctest
 import json
 import os
 import subprocess
@@ -21,13 +20,11 @@ from pathlib import Path
 import pytest
 
 from penstock.sandbox import Sandbox
-from tests.docs.blocks import Block, blocks_of, commands_of, pages
+from tests.docs.blocks import Block, blocks_of, commands_of, pages, shows
 
 ROOT = Path(__file__).resolve().parents[2]
 Settings = dict[str, dict[str, str]]
 COMMAND_LIMIT = 30.0
-OUTPUT = doctest.OutputChecker()
-LOOSE = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
 class Page:
@@ -75,7 +72,7 @@ class Page:
             said = (done.stdout + done.stderr).strip()
             assert done.returncode == expected, f"$ {command}\n{said}"
             if shown:
-                assert OUTPUT.check_output(f"{shown}\n", f"{said}\n", LOOSE), (
+                assert shows(shown, said), (
                     f"$ {command}\nthe page shows:\n{shown}\nit says:\n{said}"
                 )
 
