@@ -1,6 +1,6 @@
 """An OpenAI-compatible server: chat completions, plain and streamed, and the models.
 
-The shapes are those of ``openai-surface.md`` sections 1 to 4. A client that leaves ends its
+The shapes are those of openai-surface.md sections 1 to 4. A client that leaves ends its
 generation. A model that fails is told with a status before the first piece and with an error
 event, without ``[DONE]``, after it.
 """
@@ -8,16 +8,26 @@ event, without ``[DONE]``, after it.
 from __future__ import annotations
 
 import itertools
-import time
-from collections.abc import AsyncIterator, Sequence
-from typing import Any
+import re
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
 import msgspec
 from aiohttp import web
 
+from penstock.sandbox.openai_answers import (
+    Chunks,
+    ToolCall,
+    calls_of,
+    completion,
+    sse,
+    usage_of,
+    whole_message,
+)
+from penstock.sandbox.openai_body import Body, Refusal, read_body, refusal_of
 from penstock.sandbox.run import Run
-from penstock.sandbox.script import Message, ModelFailure, Piece, Prompt, Thought
-from penstock.sandbox.server import Options, Server, Setup, Stream, reply
+from penstock.sandbox.script import ModelFailure, Piece
+from penstock.sandbox.server import Handler, Options, Server, Setup, Stream, reply
 
 JSON_TYPE = "application/json"
 _STREAM_HEADERS = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-cache"}
@@ -27,41 +37,22 @@ class OpenAIOptions(Options, frozen=True, kw_only=True):
     """Options of the server.
 
     Attributes:
-        api_key: The one key that is right; None asks for none and takes any.
+        api_key: The one key that is right; None takes any.
+        needs_key: Any key is right, but none is not.
         models: Ids on offer; the first is the default of the docs. Others are unknown.
         context: Longest chat in words.
+        tool_calls: Calls the model makes where their tools are offered.
+        throttled: So many chats are refused with 429 first.
+        retry_after: Seconds those are told to wait.
     """
 
     api_key: str | None = None
+    needs_key: bool = False
     models: tuple[str, ...] = ("sandbox-model", "sandbox-small")
     context: int = 100_000
-
-
-class _Part(msgspec.Struct):
-    type: str
-    text: str = ""
-
-
-class _Asked(msgspec.Struct):
-    role: str
-    content: str | list[_Part] | None = None
-
-
-class _StreamOptions(msgspec.Struct):
-    include_usage: bool = False
-
-
-class _Body(msgspec.Struct):
-    """What is looked at of a request; the rest is accepted as real servers accept it."""
-
-    model: str
-    messages: list[_Asked]
-    stream: bool = False
-    stream_options: _StreamOptions | None = None
-    max_tokens: int | None = None
-    max_completion_tokens: int | None = None
-    stop: str | list[str] | None = None
-    temperature: float | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    throttled: int = 0
+    retry_after: float = 1.0
 
 
 class OpenAIServer(Server):
@@ -74,195 +65,165 @@ class OpenAIServer(Server):
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
         self._numbers = itertools.count(1)
+        self._throttled = self.options.throttled
+        for call in self.options.tool_calls:
+            try:
+                re.compile(call.when)
+            except re.error as problem:
+                raise ValueError(f"options of {self.name!r}: {call.when!r}: {problem}") from problem
 
     def routes(self) -> Sequence[web.RouteDef]:
         """Chat completions and models."""
         return (
-            web.post("/v1/chat/completions", self._chat),
-            web.get("/v1/models", self._models),
-            web.get("/v1/models/{id:.+}", self._model),
+            web.post("/v1/chat/completions", self._keyed(self._chat)),
+            web.get("/v1/models", self._keyed(self._models)),
+            web.get("/v1/models/{id:.+}", self._keyed(self._model)),
+            web.route("*", "/{rest:.*}", self._nothing),
         )
 
+    def middlewares(self) -> Sequence[Callable[..., Awaitable[web.StreamResponse]]]:
+        """An id on each answer."""
+        return (_identified,)
+
+    def _keyed(self, handler: Handler) -> Handler:
+        async def guarded(request: web.Request) -> web.StreamResponse:
+            refusal = self._unknown_caller(request)
+            return _refused(refusal) if refusal is not None else await handler(request)
+
+        return guarded
+
+    def _unknown_caller(self, request: web.Request) -> Refusal | None:
+        scheme, _, shown = request.headers.get("authorization", "").partition(" ")
+        key, wanted = shown.strip() if scheme.lower() == "bearer" else "", self.options.api_key
+        if not key and (self.options.needs_key or wanted is not None):
+            return Refusal(401, "You didn't provide an API key.", code="invalid_api_key")
+        if wanted is not None and key != wanted:
+            return Refusal(401, "Incorrect API key provided.", code="invalid_api_key")
+        return None
+
     async def _chat(self, request: web.Request) -> web.StreamResponse:
-        refusal = self._unknown_caller(request)
+        body = read_body(await request.read())
+        if isinstance(body, Refusal):
+            return _refused(body)
+        refusal = self._too_fast() or refusal_of(body, self.options.models, self.options.context)
         if refusal is not None:
-            return refusal
-        try:
-            body = msgspec.json.decode(await request.read(), type=_Body)
-        except msgspec.MsgspecError as problem:
-            return _error(400, str(problem), "invalid_request_error")
-        refusal = self._refusal(body)
-        if refusal is not None:
-            return refusal
-        run = self.run(_prompt(body))
+            return _refused(refusal)
+        ident = f"chatcmpl-{next(self._numbers)}"
+        calls = calls_of(body, self.options.tool_calls)
+        if calls:
+            return await self._call(request, ident, body, calls)
+        run = self.run(body.prompt())
         try:
             if body.stream:
-                return await self._stream(request, body, run)
-            return await self._whole(body, run)
+                return await self._stream(request, ident, body, run)
+            return await _whole(ident, body, run)
         finally:
             run.cancel()
 
-    def _unknown_caller(self, request: web.Request) -> web.Response | None:
-        wanted = self.options.api_key
-        if wanted is None or request.headers.get("authorization") == f"Bearer {wanted}":
+    def _too_fast(self) -> Refusal | None:
+        if not self._throttled:
             return None
-        message = "Incorrect API key provided."
-        return _error(401, message, "invalid_request_error", code="invalid_api_key")
+        self._throttled -= 1
+        wait = self.options.retry_after
+        message = f"Rate limit reached. Please try again in {wait:g}s."
+        kind = "rate_limit_error"
+        return Refusal(429, message, kind, code="rate_limit_exceeded", retry_after=wait)
 
-    def _refusal(self, body: _Body) -> web.Response | None:
-        kind = "invalid_request_error"
-        if body.model not in self.options.models:
-            message = f"The model `{body.model}` does not exist"
-            return _error(404, message, kind, code="model_not_found", param="model")
-        if not body.messages:
-            return _error(400, "[] is too short - 'messages'", kind, param="messages")
-        if body.temperature is not None and not 0 <= body.temperature <= 2:
-            message = f"Invalid 'temperature': {body.temperature} is not between 0 and 2."
-            return _error(400, message, kind, param="temperature")
-        if _words(body) > self.options.context:
-            message = f"This model's maximum context length is {self.options.context} tokens."
-            return _error(400, message, kind, code="context_length_exceeded", param="messages")
-        return None
+    async def _call(
+        self, request: web.Request, ident: str, body: Body, calls: Sequence[dict[str, object]]
+    ) -> web.StreamResponse:
+        usage = usage_of(body, len(calls))
+        if not body.stream:
+            said = {"role": "assistant", "content": None, "refusal": None}
+            message = {**said, "tool_calls": calls}
+            return _json(200, completion(ident, body, message, "tool_calls", usage))
+        chunks = Chunks(ident, body)
+        async with self.stream(request, {**_STREAM_HEADERS, **_identity()}) as out:
+            await out.write(chunks.first(None))
+            for chunk in chunks.calls(calls):
+                await out.write(chunk)
+            await out.write(chunks.last("tool_calls", usage))
+        return out.response
 
-    async def _whole(self, body: _Body, run: Run) -> web.Response:
-        await run.wait()
-        if run.failure is not None:
-            return _failed(run.failure)
-        message: dict[str, Any] = {"role": "assistant", "content": run.text, "refusal": None}
-        if thoughts := "".join(p.text for p in run.pieces if isinstance(p, Thought)):
-            message["reasoning_content"] = thoughts
-        choice = {
-            "index": 0,
-            "message": message,
-            "logprobs": None,
-            "finish_reason": run.finish,
-        }
-        answer = {
-            "id": f"chatcmpl-{next(self._numbers)}",
-            "object": "chat.completion",
-            "created": int(time.time()),
-            "model": body.model,
-            "choices": [choice],
-            "usage": _usage(body, run),
-        }
-        return reply(200, msgspec.json.encode(answer), JSON_TYPE)
-
-    async def _stream(self, request: web.Request, body: _Body, run: Run) -> web.StreamResponse:
+    async def _stream(
+        self, request: web.Request, ident: str, body: Body, run: Run
+    ) -> web.StreamResponse:
         pieces = run.follow()
         first = await anext(pieces, None)
         if first is None and run.failure is not None:
             return _failed(run.failure)
-        chunks = _Chunks(f"chatcmpl-{next(self._numbers)}", body)
-        async with self.stream(request, _STREAM_HEADERS) as out:
-            await out.write(chunks.delta({"role": "assistant", "content": ""}))
+        chunks = Chunks(ident, body)
+        async with self.stream(request, {**_STREAM_HEADERS, **_identity()}) as out:
+            await out.write(chunks.first())
             await _relay(out, chunks, first, pieces)
             if run.failure is not None:
-                await out.write(_event({"error": _problem(run.failure.message, "server_error")}))
+                refusal = Refusal(500, run.failure.message, "server_error")
+                await out.write(sse(refusal.body()))
             elif run.state == "cancelled":
                 out.break_off()
             else:
-                await out.write(chunks.delta({}, run.finish))
-                if chunks.with_usage:
-                    await out.write(chunks.usage(_usage(body, run)))
-                await out.write(b"data: [DONE]\n\n")
+                await out.write(chunks.last(run.finish, usage_of(body, len(run.pieces))))
         return out.response
 
-    async def _models(self, request: web.Request) -> web.Response:
-        refusal = self._unknown_caller(request)
-        if refusal is not None:
-            return refusal
+    async def _models(self, request: web.Request) -> web.StreamResponse:
         data = [_model(name) for name in self.options.models]
-        return reply(200, msgspec.json.encode({"object": "list", "data": data}), JSON_TYPE)
+        return _json(200, {"object": "list", "data": data})
 
-    async def _model(self, request: web.Request) -> web.Response:
-        refusal = self._unknown_caller(request)
-        if refusal is not None:
-            return refusal
+    async def _model(self, request: web.Request) -> web.StreamResponse:
         name = request.match_info["id"]
         if name not in self.options.models:
             message = f"The model '{name}' does not exist"
-            kind = "invalid_request_error"
-            return _error(404, message, kind, code="model_not_found", param="model")
-        return reply(200, msgspec.json.encode(_model(name)), JSON_TYPE)
+            return _refused(Refusal(404, message, param="model", code="model_not_found"))
+        return _json(200, _model(name))
+
+    async def _nothing(self, request: web.Request) -> web.StreamResponse:
+        message = f"Invalid URL ({request.method} {request.path})"
+        return _refused(Refusal(404, message, code="unknown_url"))
 
 
-class _Chunks:
-    """The chunks of one streamed answer: same id, time and model in each."""
-
-    def __init__(self, ident: str, body: _Body) -> None:
-        self.with_usage = body.stream_options is not None and body.stream_options.include_usage
-        self._head = {
-            "id": ident,
-            "object": "chat.completion.chunk",
-            "created": int(time.time()),
-            "model": body.model,
-        }
-
-    def delta(self, delta: dict[str, str], finish: str | None = None) -> bytes:
-        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
-        tail = {"usage": None} if self.with_usage else {}
-        return _event({**self._head, "choices": [choice], **tail})
-
-    def usage(self, usage: dict[str, int]) -> bytes:
-        return _event({**self._head, "choices": [], "usage": usage})
+async def _whole(ident: str, body: Body, run: Run) -> web.Response:
+    await run.wait()
+    if run.failure is not None:
+        return _failed(run.failure)
+    usage = usage_of(body, len(run.pieces))
+    return _json(200, completion(ident, body, whole_message(body, run), run.finish, usage))
 
 
 async def _relay(
-    out: Stream, chunks: _Chunks, first: Piece | None, pieces: AsyncIterator[Piece | None]
+    out: Stream, chunks: Chunks, first: Piece | None, pieces: AsyncIterator[Piece | None]
 ) -> None:
     piece = first
     while piece is not None:
-        thought = isinstance(piece, Thought)
-        text = piece.text if isinstance(piece, Thought) else piece
-        await out.write(chunks.delta({"reasoning_content" if thought else "content": text}))
+        if chunk := chunks.piece(piece):
+            await out.write(chunk)
         piece = await anext(pieces, None)
 
 
-def _prompt(body: _Body) -> Prompt:
-    stop = (body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ())
-    return Prompt(
-        messages=tuple(Message(asked.role, _text(asked)) for asked in body.messages),
-        model=body.model,
-        max_tokens=body.max_completion_tokens or body.max_tokens,
-        stop=stop,
-    )
+@web.middleware
+async def _identified(request: web.Request, handler: Handler) -> web.StreamResponse:
+    response = await handler(request)
+    if not response.prepared:
+        response.headers.update(_identity())
+    return response
 
 
-def _text(asked: _Asked) -> str:
-    if isinstance(asked.content, list):
-        return "".join(part.text for part in asked.content if part.type == "text")
-    return asked.content or ""
-
-
-def _words(body: _Body) -> int:
-    return sum(len(_text(asked).split()) for asked in body.messages)
-
-
-def _usage(body: _Body, run: Run) -> dict[str, int]:
-    asked, said = _words(body), len(run.pieces)
-    return {"prompt_tokens": asked, "completion_tokens": said, "total_tokens": asked + said}
+def _identity() -> dict[str, str]:
+    return {"X-Request-Id": f"req_{secrets.token_hex(16)}"}
 
 
 def _model(name: str) -> dict[str, object]:
     return {"id": name, "object": "model", "created": 1700000000, "owned_by": "sandbox"}
 
 
-def _problem(
-    message: str, kind: str, code: str | None = None, param: str | None = None
-) -> dict[str, str | None]:
-    return {"message": message, "type": kind, "param": param, "code": code}
-
-
-def _error(
-    status: int, message: str, kind: str, *, code: str | None = None, param: str | None = None
-) -> web.Response:
-    body = {"error": _problem(message, kind, code, param)}
-    return reply(status, msgspec.json.encode(body), JSON_TYPE)
+def _refused(refusal: Refusal) -> web.Response:
+    wait = refusal.retry_after
+    headers = {} if wait is None else {"Retry-After": f"{wait:g}"}
+    return _json(refusal.status, refusal.body(), headers)
 
 
 def _failed(failure: ModelFailure) -> web.Response:
-    return _error(failure.status or 500, failure.message, "server_error")
+    return _refused(Refusal(failure.status or 500, failure.message, "server_error"))
 
 
-def _event(value: object) -> bytes:
-    return b"data: " + msgspec.json.encode(value) + b"\n\n"
+def _json(status: int, value: object, headers: Mapping[str, str] | None = None) -> web.Response:
+    return reply(status, msgspec.json.encode(value), JSON_TYPE, headers)
