@@ -37,8 +37,10 @@ class OpenAICompatibleProvider:
 
     @asynccontextmanager
     async def stream(self, request: ChatRequest) -> AsyncIterator[AsyncIterator[Batch]]:
-        """Answer one turn; see ``penstock.provider``. Leaving early closes the connection, which
-        stops the generation on servers that stop for a client that left.
+        """Answer one turn, as ``penstock.provider`` says.
+
+        Leaving early closes the connection, which stops the generation on servers that stop for a
+        client that left.
         """
         check_request(request, self.capabilities, self.name)
         if not request.model:
