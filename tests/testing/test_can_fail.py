@@ -61,6 +61,11 @@ def with_another_first_turn(expected: Expected) -> Expected:
     return msgspec.structs.replace(expected, turns=(appended(first), *rest))
 
 
+def with_another_last_turn(expected: Expected) -> Expected:
+    *others, last = expected.turns
+    return msgspec.structs.replace(expected, turns=(*others, appended(last)))
+
+
 def without_error(expected: Expected) -> Expected:
     return msgspec.structs.replace(expected, error=None)
 
@@ -109,7 +114,10 @@ OTHERS: tuple[tuple[str, Change], ...] = (
     ("allenai-2025-models-list", changed(next_parent="msg_A1A1A1A1A1")),
     ("allenai-2025-models-list", changed(finish="stop")),
     ("allenai-2025-models-list", changed(error=ExpectedError(kind="auth", status=401))),
+    ("allenai-2026-three-turns-parent", with_another_last_turn),
+    ("oa-followup-turn", with_another_last_turn),
     ("h2o-two-turns", with_another_first_turn),
+    ("h2o-two-turns", with_another_last_turn),
     ("h2o-two-turns", changed(cleanup_delete=False)),
     ("h2o-modal-405", changed(cleanup_delete=True)),
     ("h2o-line-84k", changed(text_sha256="0" * 64)),

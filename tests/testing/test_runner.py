@@ -83,6 +83,14 @@ def test_wrong_usage_exits_with_2(arguments: list[str]) -> None:
     assert caught.value.code == 2
 
 
+def test_an_interrupt_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(paths: list[str], *, report: object) -> Summary:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("penstock.testing.__main__.replay", interrupted)
+    assert main(["replay", str(GOOD)]) == 130
+
+
 def test_it_runs_as_a_module(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "penstock.testing", "replay", str(bad_copy(tmp_path))]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)

@@ -14,7 +14,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Replay the cases at and below the paths.
 
     Returns:
-        0 if all agree or were skipped, 1 if one differs, 2 for a path that cannot be used.
+        0 if all agree or were skipped, 1 if one differs, 2 for a path that cannot be used, 130 if interrupted.
     """
     parser = argparse.ArgumentParser(prog="python -m penstock.testing")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -30,6 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CaseError as error:
         print(f"penstock replay: {error}", file=sys.stderr)  # noqa: T201 - a command
         return 2
+    except KeyboardInterrupt:
+        return 130
     return summary.exit_status
 
 

@@ -33,6 +33,7 @@ def differences(
             *_of_requests(case, protocol, outcome, run.arrived[index]),
         ):
             yield where + difference
+    yield from _of_last_turn(case.expected)
     yield from _of_cleanup(case, steps, run)
 
 
@@ -78,6 +79,15 @@ def _of_itself(expected: Expected) -> Iterator[str]:
         return
     if any(pieces) or text != expected.final_content:
         yield f"the case contradicts itself: text is {_shown(text)}, not its pieces joined"
+
+
+def _of_last_turn(expected: Expected) -> Iterator[str]:
+    """The top level repeats the last turn (wire/allenai.md section 9)."""
+    for last in expected.turns[-1:]:
+        for name in ("text", "pieces", "finish", "error", "next_parent", "thinking"):
+            said, above = getattr(last, name), getattr(expected, name)
+            if said not in (None, msgspec.UNSET) and said != above:
+                yield f"the case contradicts itself: {name} of its last turn is {_shown(said)}"
 
 
 def _of_text(
@@ -221,7 +231,8 @@ def _of_cleanup(case: Case, steps: Sequence[Step], run: Run) -> Iterator[str]:
     if case.expected.cleanup_delete is False and deleted:
         yield "cleanup: nothing is to be deleted here, but a DELETE came"
     unknown = any(o.error and o.error.kind in ("timeout", "cancelled") for o in run.outcomes)
-    if case.expected.cleanup_delete is None and not (deleted or unknown) and _deletes(case, steps):
+    tried = deleted or unknown or run.left_behind
+    if case.expected.cleanup_delete is None and not tried and _deletes(case, steps):
         yield "cleanup: the recorded client sent DELETE, none came"
     yield from _of_stop(case, run)
 

@@ -26,6 +26,8 @@ from penstock.types import ChatRequest, Conversation, Reasoning, Text, Timeouts,
 
 SHORT = Timeouts(connect=5.0, first_content=1.0, idle=1.0, total=None, waiting=2.0)
 """For cases that stall."""
+BRIEF = Timeouts(connect=5.0, first_content=5.0, idle=5.0, total=None, waiting=5.0)
+"""For answers that break off: their end may be looked for elsewhere, and never be found there."""
 LONG = Timeouts(connect=5.0, first_content=20.0, idle=20.0, total=None, waiting=20.0)
 FIRST_SIGN = 0.3
 """A caller that leaves before any piece waits this long for a first sign of life."""
@@ -94,7 +96,7 @@ async def run(case: Case, protocol: CaseProtocol, steps: Sequence[Step], deliver
     """Make the calls of ``case`` once, with answers cut as ``delivery`` says."""
     server = ReplayServer(case, protocol, delivery)
     async with server.running():
-        caller = _Caller(protocol, server, SHORT if _stalls(case, steps) else LONG)
+        caller = _Caller(protocol, server, _limits(case, steps))
         outcomes: list[Outcome] = []
         arrived: list[tuple[Arrived, ...]] = []
         try:
@@ -114,6 +116,13 @@ async def run(case: Case, protocol: CaseProtocol, steps: Sequence[Step], deliver
             after=tuple(server.arrived[seen:]),
             left_behind=tuple(left),
         )
+
+
+def _limits(case: Case, steps: Sequence[Step]) -> Timeouts:
+    if _stalls(case, steps):
+        return SHORT
+    error = case.expected.error
+    return BRIEF if isinstance(error, ExpectedError) and error.kind == "truncated" else LONG
 
 
 def _stalls(case: Case, steps: Sequence[Step]) -> bool:
