@@ -14,7 +14,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Replay the cases at and below the paths.
 
     Returns:
-        0 if all agree or were skipped, 1 if one differs, 2 for a path that cannot be used, 130 if interrupted.
+        0 if all agree or were skipped, 1 if one differs, 2 for a path that cannot be used, 130 if
+        interrupted.
     """
     parser = argparse.ArgumentParser(prog="python -m penstock.testing")
     commands = parser.add_subparsers(dest="command", required=True)

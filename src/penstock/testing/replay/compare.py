@@ -84,6 +84,8 @@ def _of_itself(expected: Expected) -> Iterator[str]:
 def _of_last_turn(expected: Expected) -> Iterator[str]:
     """The top level repeats the last turn (wire/allenai.md section 9)."""
     for last in expected.turns[-1:]:
+        if last.exchange != expected.exchange and last.exchange is not None:
+            continue  # the case is about another of its answers
         for name in ("text", "pieces", "finish", "error", "next_parent", "thinking"):
             said, above = getattr(last, name), getattr(expected, name)
             if said not in (None, msgspec.UNSET) and said != above:
