@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from penstock.testing import CaseResult, replay
-from tests.testing.constructed import allenai_2025, allenai_2026
+from tests.testing.constructed import allenai_2025, allenai_2026, openassistant
 
 ALL = {
     "allenai": (*allenai_2025.cases(), *allenai_2026.cases()),
+    "openassistant": tuple(openassistant.cases()),
 }
 NAMES = [raw["case"] for cases in ALL.values() for raw in cases]
 
