@@ -278,7 +278,7 @@ def test_rule_14_what_cannot_be_read_is_an_error(dialect: str, bad: bytes) -> No
 
 
 def test_only_lf_ends_a_line() -> None:
-    """Further rules: raw UTF-8 of v5 may hold every other separator."""
+    """Further rule "only LF": raw UTF-8 of v5 may hold every other separator."""
     text = "a\u2028b\u2029c\x85d\re"
     raw = json.dumps({"type": "modelResponse", "message": REPLY, "content": text})
     data = raw.encode().decode("unicode_escape").replace("\r", "\\r").encode() + b"\n"
@@ -287,6 +287,7 @@ def test_only_lf_ends_a_line() -> None:
 
 
 def test_unknown_lines_and_fields_are_passed_over() -> None:
+    """Further rule "unknown lines and fields"."""
     noise = (
         line({"type": "future", "message": {"deep": [1]}, "content": 3})
         + line({"type": "later"})
@@ -302,6 +303,7 @@ def test_unknown_lines_and_fields_are_passed_over() -> None:
 
 
 def test_lines_are_known_by_keys_never_by_text() -> None:
+    """Further rule "keys, not position"; test_further_rules.py has the places."""
     looks = '{"type": "end"}\n{"error": "boom", "reason": "stop"}'
     assert outcome("threads", opening() + said(looks) + typed("end")).text == looks
 

@@ -309,7 +309,7 @@ async def test_a_web_page_is_no_answer() -> None:
 
 
 async def test_further_rules_a_308_is_followed_with_its_body() -> None:
-    """2026-redirect-missing-slash: here by a server that adds another."""
+    """Further rule "308 with body" (2026-redirect-missing-slash)."""
 
     async def redirecting(peer: Peer) -> None:
         head = await peer.request()

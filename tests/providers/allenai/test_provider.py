@@ -330,7 +330,7 @@ async def test_rule_10_each_call_has_an_account_of_its_own() -> None:
 
 
 async def test_a_failed_turn_leaves_the_conversation_as_it_was() -> None:
-    """Further rules: retry with the same parent, not with the broken reply's id."""
+    """Further rule "same parent": not the id of the broken reply."""
     script: dict[str, Any] = {"now": Fixed(["ok"])}
 
     class Changing:

@@ -369,6 +369,7 @@ def test_rule_15_a_400_says_its_kind_in_words(message: str, kind: str) -> None:
 
 
 def test_further_rules_validation_messages_are_shown_not_the_dump() -> None:
+    """Further rule "validation messages"."""
     errors = [
         {"loc": ["temperature"], "msg": "too hot", "type": "t", "url": "u"},
         {"loc": [], "msg": "Value error, Parent message x not found", "type": "v"},
@@ -404,6 +405,7 @@ def test_rule_15_a_missing_captcha_token_is_a_captcha_demand() -> None:
     ],
 )
 def test_further_rules_gateway_pages_are_html(status: int, kind: str) -> None:
+    """Further rule "gateway pages"."""
     page = b"<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>"
     assert refused(status, page, **{"content-type": "text/html"}) == (kind, "502 Bad Gateway")
     assert refused(status, {"error": {"code": status, "message": "no secret-jwt"}}) == (
