@@ -144,13 +144,50 @@ def helps(command: click.Command, parent: click.Context) -> Iterator[str]:
 
 def fields(path: str, _page: Path) -> str:
     """The fields of a struct: name, type, default, meaning."""
-    struct = import_from(path)
+    return fields_of(import_from(path))
+
+
+def fields_of(struct: type[msgspec.Struct], own: type | None = None) -> str:
+    """A table of the fields; with ``own`` only of those that this class itself declares."""
     told = dict(described(struct))
     rows = (
         (f"`{field.name}`", kind_of(field.type), default_of(field), told.get(f"`{field.name}`", ""))
         for field in msgspec.structs.fields(struct)
+        if own is None or field.name in own.__annotations__
     )
     return table(("name", "type", "default", "meaning"), rows)
+
+
+def sandbox_options(_: str, _page: Path) -> str:
+    """The options of every sandbox server, each in a table of its own, those of all first."""
+    shared = import_from("penstock.sandbox.server.Options")
+    parts = [f"### Every server\n\n{fields_of(shared, shared)}"]
+    for kind, path in import_from("penstock.sandbox._SERVERS").items():
+        options = import_from(path.replace(":", ".")).options_type
+        if options is not shared:
+            parts.append(f"### `{kind}`\n\n{fields_of(options, options)}")
+    return "\n\n".join(parts)
+
+
+def vendor_table(_: str, _page: Path) -> str:
+    """The rows of OpenAI-compatible vendors."""
+    vendors = import_from("penstock.providers.openai_compatible.vendors.VENDORS")
+    keys = {name: entry.key_env for name, entry in Registry().entries.items()}
+    usual = set(vendors["openai"].sampling)
+    return table(
+        ("name", "address", "key", "limit of tokens", "usage", "beyond the usual"),
+        (
+            (
+                f"`{name}`",
+                f"`{vendor.base_url}`",
+                f"`{keys[name]}`" if vendor.needs_key else "none",
+                f"`{vendor.max_tokens}`",
+                "asked for" if vendor.stream_usage else "as it comes",
+                ", ".join(f"`{one}`" for one in vendor.sampling if one not in usual),
+            )
+            for name, vendor in vendors.items()
+        ),
+    )
 
 
 def kind_of(annotation: object) -> str:
@@ -203,6 +240,8 @@ RENDERERS: dict[str, Callable[[str, Path], str]] = {
     "providers": provider_table,
     "cli": command_help,
     "fields": fields,
+    "sandbox-options": sandbox_options,
+    "vendors": vendor_table,
 }
 
 if __name__ == "__main__":

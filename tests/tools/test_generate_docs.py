@@ -21,7 +21,9 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     return generate_docs.main()
 
 
-@pytest.mark.parametrize("name", ["errors", "providers", "providers dialects"])
+@pytest.mark.parametrize(
+    "name", ["errors", "providers", "providers dialects", "sandbox-options", "vendors"]
+)
 def test_stale_part_fails_the_check_is_renewed_and_passes(
     page: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
@@ -66,3 +68,18 @@ def test_fields_of_a_struct_become_a_table() -> None:
         "| `size` | `int` |  | how `big` \\| small. |",
         "| `many` | `tuple[str, ...]` | `('a',)` |  |",
     ]
+
+
+def test_options_of_the_sandbox_are_each_servers_own() -> None:
+    text = generate_docs.sandbox_options("", Path())
+    shared, *servers = text.split("### ")[1:]
+    assert "| `cut` |" in shared
+    assert {one.split("\n")[0] for one in servers} >= {"`h2o`", "`replicate`", "`cog`"}
+    assert not any("| `cut` |" in one for one in servers)
+
+
+def test_vendors_are_rows() -> None:
+    rows = generate_docs.vendor_table("", Path()).splitlines()
+    openai = "| `openai` | `https://api.openai.com/v1` | `OPENAI_API_KEY` |"
+    assert rows[2].startswith(f"{openai} `max_completion_tokens` |")
+    assert "| none |" in rows[-1]
