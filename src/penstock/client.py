@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from os import PathLike
-from typing import Any, Self
+from typing import Any, Self, get_type_hints
+from urllib.parse import urlsplit
 
 import msgspec
 
 from penstock.config import Settings, load
-from penstock.errors import BadRequestError, ConfigError
+from penstock.cookies import cookies_for
+from penstock.errors import BadRequestError, ConfigError, MissingAuthError
 from penstock.prompts import Media, parse_messages
 from penstock.provider import EventStream, Provider, ProviderConfig
 from penstock.registry import Registry
@@ -257,23 +259,55 @@ class Client:
                 provider=name,
                 param="base_url",
             )
+        if entry is not None and entry.site_session:
+            config = self._with_session(config)
         return config if self._timeouts is None else config.with_(timeouts=self._timeouts)
 
+    def _with_session(self, config: ProviderConfig) -> ProviderConfig:
+        """``config`` with the site's cookies from the cookie file, if it has no credential."""
+        file = self.settings.cookies_file
+        if file is None or config.cookies or config.api_key or config.options:
+            return config
+        host = urlsplit(config.base_url or "").hostname or ""
+        cookies = cookies_for(host, file)
+        if not cookies:
+            raise MissingAuthError(
+                f"the cookie file {file} holds no cookies of {host}; export them while logged in",
+                provider=config.name,
+                param="cookies",
+            )
+        return config.with_(cookies=cookies)
+
     def _merged(self, name: str, given: ProviderConfig | Mapping[str, Any]) -> ProviderConfig:
+        """What the arguments say over what was configured.
+
+        A credential that was configured for one address does not travel to another.
+        """
         if isinstance(given, ProviderConfig):
             return given
         fields = dict(given)
+        base = self._configs.get(name) or ProviderConfig(name=name)
         if "timeout" in fields:
             fields["timeouts"] = Timeouts.of(fields.pop("timeout"))
         if fields.get("base_url") is not None:
             fields["base_url"] = base_url_of(fields["base_url"])
-        known = ProviderConfig.__struct_fields__
-        for field in fields:
-            if field not in known:
-                raise BadRequestError(
-                    f"providers[{name!r}] has no setting {field!r}; known are "
-                    f"{', '.join(known[1:])} and timeout",
-                    param=field,
-                )
-        base = self._configs.get(name) or ProviderConfig(name=name)
+            if fields["base_url"] != base.base_url:
+                base = base.with_(api_key=None, cookies={}, headers={}, options={})
+        _check_fields(name, fields)
         return base.with_(**fields)
+
+
+_FIELDS = {name: type_ for name, type_ in get_type_hints(ProviderConfig).items() if name != "name"}
+
+
+def _check_fields(provider: str, fields: Mapping[str, Any]) -> None:
+    for field, value in fields.items():
+        problem = f"has no setting; known are {', '.join(_FIELDS)} and timeout"
+        if field in _FIELDS:
+            try:
+                msgspec.convert(value, _FIELDS[field])
+            except msgspec.ValidationError:
+                problem = "has the wrong type"
+            else:
+                continue
+        raise BadRequestError(f"providers[{provider!r}][{field!r}] {problem}", param=field)

@@ -116,11 +116,20 @@ def get_cookies(domain: str) -> dict[str, str]:
     """
     host = domain.strip().lower().strip(".")
     if (file := load().cookies_file) is not None:
-        found = [cookie for cookie in read_cookies(file) if cookie.belongs_to(host)]
-        # the most specific domain last, so that it wins
-        found.sort(key=lambda cookie: len(cookie.domain.lstrip(".")))
-        return {cookie.name: cookie.value for cookie in found}
+        return cookies_for(host, file)
     return _browser_cookies(host)
+
+
+def cookies_for(host: str, file: str | Path) -> dict[str, str]:
+    """Name -> value of the cookies of ``host`` in a cookie file.
+
+    Raises:
+        ConfigError: the file cannot be read, or has neither format.
+    """
+    found = [cookie for cookie in read_cookies(file) if cookie.belongs_to(host)]
+    # the most specific domain last, so that it wins
+    found.sort(key=lambda cookie: len(cookie.domain.lstrip(".")))
+    return {cookie.name: cookie.value for cookie in found}
 
 
 def _browser_cookies(host: str) -> dict[str, str]:

@@ -32,6 +32,7 @@ class ProviderEntry(Value, frozen=True):
         needs: what a user must have, in words; empty for nothing.
         needs_base_url: there is no public server, so the address must be configured.
         dialects: wire protocols it speaks.
+        site_session: it is used with the session cookies of a site one is logged in to.
         plugin: it came with another package.
     """
 
@@ -42,6 +43,7 @@ class ProviderEntry(Value, frozen=True):
     needs: str = ""
     needs_base_url: bool = False
     dialects: tuple[str, ...] = ()
+    site_session: bool = False
     plugin: bool = False
 
 
@@ -71,6 +73,7 @@ _BUILT_IN = (
         needs="a server of one's own and its session",
         needs_base_url=True,
         dialects=("website", "native"),
+        site_session=True,
     ),
     ProviderEntry(
         "h2o",

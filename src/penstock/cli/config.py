@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from penstock.config import Settings
 
 
 @click.group()
@@ -15,17 +18,16 @@ def config() -> None:
 @config.command()
 @click.pass_obj
 def show(config_path: str | None) -> None:
-    """Every setting with its value and origin; secrets are shown as "set"."""
+    """Every setting with its value and where it comes from.
+
+    What may be a secret is shown as "set".
+    """
     settings = _load(config_path)
-    rows = [
-        (key, "set" if _secret(key) else _value(settings, key), origin)
-        for key, origin in sorted(settings.origins.items())
-    ]
-    if not rows:
-        click.echo("nothing is set; all values are defaults", err=True)
-    width = max((len(key) for key, _, _ in rows), default=0)
-    for key, value, origin in rows:
-        click.echo(f"{key:<{width}}  {value}  ({origin})")
+    rows = [(key, value, "default") for key, value in _defaults() if key not in settings.origins]
+    rows += [(key, value, settings.origins[key]) for key, value in settings.shown.items()]
+    keys, values = (max(len(row[column]) for row in rows) for column in (0, 1))
+    for key, value, origin in sorted(rows):
+        click.echo(f"{key:<{keys}}  {value:<{min(values, 40)}}  {origin}")
 
 
 @config.command()
@@ -42,34 +44,40 @@ def path(config_path: str | None) -> None:
 @config.command()
 @click.pass_obj
 def check(config_path: str | None) -> None:
-    """Read everything and say whether it is right."""
+    """Read everything and say whether it is right.
+
+    Exit code 1 and one sentence if it is not; warnings do not count.
+    """
+    from penstock.cookies import read_cookies
+
     settings = _load(config_path)
-    click.echo(f"right: {settings.file or 'no file'}, {len(settings.origins)} settings", err=True)
+    if settings.cookies_file is not None:
+        read_cookies(settings.cookies_file)
+    count = len(settings.origins)
+    where = settings.file or "no configuration file"
+    click.echo(f"right: {where}, {count} setting{'' if count == 1 else 's'}", err=True)
 
 
-def _load(config_path: str | None) -> Any:
+def _load(config_path: str | None) -> Settings:
+    from penstock.cli.render import warn
     from penstock.config import load
     from penstock.registry import Registry
 
-    return load(config_path, known=Registry().key_names)
+    settings = load(config_path, known=Registry().key_names)
+    warn(settings.warnings)
+    return settings
 
 
-def _secret(key: str) -> bool:
-    from penstock.config import SECRET_KEYS
+def _defaults() -> list[tuple[str, str]]:
+    from penstock.config.settings import ConnectionTable, shown
+    from penstock.types import Timeouts
 
-    return any(part in SECRET_KEYS for part in key.split("."))
-
-
-def _value(settings: Any, key: str) -> str:
-    first, _, rest = key.partition(".")
-    if first == "providers":
-        name, _, field = rest.partition(".")
-        found = settings.providers[name]
-        if field.startswith("timeout"):
-            field = f"timeouts.{field.partition('.')[2] or 'first_content'}"
-    else:
-        found = {"connection": settings.session, "aliases": settings.aliases}.get(first, settings)
-        field = rest or {"cookies": "cookies_file"}.get(first, first)
-    for part in filter(None, field.split(".")):
-        found = found.get(part, "") if isinstance(found, dict) else getattr(found, part, "")
-    return str(found)
+    tables = {"connection": ConnectionTable(), "timeouts": Timeouts()}
+    found = [(key, "-") for key in ("aliases", "cookies", "default_model")]
+    for section, table in tables.items():
+        for name in table.__struct_fields__:
+            value = getattr(table, name)
+            empty = value is None or value == ()
+            none = "false" if section == "timeouts" else "-"
+            found.append((f"{section}.{name}", none if empty else shown(name, value)))
+    return found

@@ -5,14 +5,16 @@ Exit codes: 0 done, 1 an error, 2 wrong usage, 130 interrupted.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
+from difflib import get_close_matches
 from importlib import import_module
 
 import click
 
 from penstock import __version__
-from penstock.errors import ConfigError, PenstockError
+from penstock.errors import PenstockError
 
 COMMANDS = {
     "chat": "ask a model one question, or talk to it",
@@ -40,6 +42,17 @@ class LazyGroup(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that is meant; an unknown one is told with the nearest known."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            close = get_close_matches(args[0], COMMANDS, n=1, cutoff=0.5)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise click.UsageError(f"{error.message}{hint}", ctx) from None
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list of commands, without loading any."""
         with formatter.section("Commands"):
@@ -66,21 +79,33 @@ def cli(ctx: click.Context, config_path: str | None) -> None:
 
 def main() -> None:
     """The console script: run a command and turn every error into one sentence and a code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without a character shows a "?"
+    sys.exit(_run())
+
+
+def _run() -> int:
     try:
         code = cli.main(standalone_mode=False)
     except click.ClickException as error:
         error.show()
-        code = 2
+        return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        code = 130
+        return 130
     except PenstockError as error:
-        click.echo(f"Error: {error}", err=True)
-        if isinstance(error, ConfigError):
-            click.echo("`penstock config show` says where each setting comes from.", err=True)
-        code = 1
+        return _failed(str(error))
     except BrokenPipeError:
         # The reader of a pipe left: nobody is there to be told. Python's own last flush of stdout
         # must not complain either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 1
-    sys.exit(code if isinstance(code, int) else 0)
+        return 1
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        return _failed(f"{place}{error.strerror or error}")
+    return code if isinstance(code, int) else 0
+
+
+def _failed(sentence: str) -> int:
+    click.echo(f"Error: {sentence}", err=True)
+    return 1

@@ -145,3 +145,9 @@ def _plain(value: Event | Reply) -> object:
     if isinstance(plain, dict) and value.__class__ not in (Text, Started, Usage):
         plain.pop("conversation", None)
     return plain
+
+
+def warn(warnings: tuple[str, ...]) -> None:
+    """Tell what is not wrong, but should be known."""
+    for warning in warnings:
+        sys.stderr.write(f"Warning: {warning}\n")

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from penstock.sandbox import Sandbox
 
 
 @click.command()
@@ -71,24 +74,24 @@ async def _serve(arguments: dict[str, Any], as_json: bool) -> None:
     for name in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(name, stop.set)
     async with Sandbox(**arguments) as running:
-        _print(dict(running.urls), as_json)
+        _print(running, as_json)
         await stop.wait()
     if not as_json:
         click.echo("\nstopped", err=True)
 
 
-def _print(urls: dict[str, str], as_json: bool) -> None:
+def _print(running: Sandbox, as_json: bool) -> None:
     import msgspec
 
     if as_json:
-        click.echo(msgspec.json.encode(urls).decode())
+        click.echo(msgspec.json.encode(running.urls).decode())
         return
-    width = max(map(len, urls))
-    for name, url in urls.items():
+    width = max(map(len, running.urls))
+    for name, url in running.urls.items():
         click.echo(f"{name:<{width}}  {url}")
     click.echo("\nTo use them, put this into penstock.toml:\n", err=True)
-    for name, url in urls.items():
-        if "." not in name and ":" not in name:
-            provider = {"openai": "openai_compatible"}.get(name, name)
-            click.echo(f'[providers.{provider}]\nbase_url = "{url}"', err=True)
+    for provider, settings in running.providers.items():
+        click.echo(f"[providers.{provider}]", err=True)
+        for name, value in settings.items():
+            click.echo(f'{name} = "{value}"', err=True)
     click.echo("\nCtrl-C stops them.", err=True)

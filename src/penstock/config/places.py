@@ -1,0 +1,47 @@
+"""Where in a TOML text a key stands: the parser of the standard library does not tell."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+_HEADER = re.compile(r"\s*\[\[?\s*([^\]#]+?)\s*\]")
+_PAIR = re.compile(r"\s*((?:[\w-]+|\"[^\"]*\"|'[^']*'|\s*\.\s*)+?)\s*=")
+_PART = re.compile(r"\"[^\"]*\"|'[^']*'|[^.\s]+")
+
+_WHOLE = frozenset({"cookies", "headers", "options", "aliases"})
+"""Tables whose keys are the user's own: they have one origin, that of the table."""
+
+
+def line_of(text: str, key: str) -> int:
+    """The line of ``key``, or of the nearest table above it; 1 if neither is there."""
+    wanted = key.split(".")
+    section: list[str] = []
+    best, best_depth = 1, 0
+    for number, line in enumerate(text.split("\n"), 1):
+        if header := _HEADER.match(line):
+            path = section = _parts(header.group(1))
+        elif pair := _PAIR.match(line):
+            path = section + _parts(pair.group(1))
+        else:
+            continue
+        if wanted[: len(path)] == path and len(path) > best_depth:
+            best, best_depth = number, len(path)
+    return best
+
+
+def leaves(table: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """Dotted key -> value of all that is set."""
+    found: list[tuple[str, Any]] = []
+    for name, value in table.items():
+        key = f"{prefix}{name}"
+        if isinstance(value, dict) and value and name not in _WHOLE:
+            found += leaves(value, f"{key}.")
+        else:
+            found.append((key, value))
+    return found
+
+
+def _parts(dotted: str) -> list[str]:
+    return [part.strip("\"'") for part in _PART.findall(dotted)]
