@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from penstock.testing import CaseResult, replay
-from tests.testing.constructed import allenai_2025, allenai_2026, openassistant
+from tests.testing.constructed import allenai_2025, allenai_2026, chatui, h2o, openassistant
 
 ALL = {
     "allenai": (*allenai_2025.cases(), *allenai_2026.cases()),
     "openassistant": tuple(openassistant.cases()),
+    "h2o": tuple(h2o.cases()),
+    "chatui": tuple(chatui.cases()),
 }
 NAMES = [raw["case"] for cases in ALL.values() for raw in cases]
 

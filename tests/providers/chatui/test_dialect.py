@@ -320,7 +320,7 @@ def test_reasoning_inside_tokens_stays_text_and_lines_of_it_are_reasoning() -> N
         ("429 context window of your plan", 429, "rate_limited"),
         ("500 boom", 500, "server"),
         ("503 busy", 503, "overloaded"),
-        ("504 slow", 504, "timeout"),
+        ("504 slow", 504, "server"),
         ("terminated", None, "model"),
         ("No output was generated. Something went wrong.", None, "model"),
         ("odd", 42, "model"),

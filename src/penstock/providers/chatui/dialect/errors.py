@@ -52,6 +52,8 @@ def answer_error(
         kind = "unknown_model"  # chatui-unknown-model-400
     elif status == 400 and step == "message" and _TOO_LONG.search(words_of(body)):
         kind = "too_large"  # over messageLength
+    elif status == 504:
+        kind = "server"  # a gateway's page; none of our limits
     elif status in (302, 303) and not _moved(url, headers.get("location", "")):
         kind = "auth"  # on to the identity provider: a login is configured
     return status_error(
@@ -90,4 +92,5 @@ def _kind_of_line(message: str, status: int | None) -> Kind:
         return "model"
     if status in (400, 404) and _NO_MODEL.search(message):
         return "unknown_model"
-    return kind_of_status(status)
+    # No failure in a line is a timeout (section 11, "error kinds used"): no limit of ours.
+    return "server" if status == 504 else kind_of_status(status)

@@ -70,6 +70,8 @@ def answer_error(
         kind = kind_of_failure(refusal.error_type, str(refusal.error))
     elif status == 424:
         kind = "model"
+    elif status == 504:
+        kind = "server"  # a gateway's page, like 502 (section 5b); none of our limits
     elif 300 <= status < 400 and _LOGIN.search(headers.get("location", "")):
         kind = "auth"
     error = status_error(
