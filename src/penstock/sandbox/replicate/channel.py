@@ -35,6 +35,7 @@ class StreamOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         ping: Heartbeats are nchan's: a comment and a ``ping`` event without data.
         ids: Whether events have ids.
         replay: Last-Event-ID is not looked at: everything again.
+        closes: The connection ends after ``done``, as behind some proxies.
         cut_after: Bytes after which a connection is lost.
         cut_times: How many connections of a prediction are lost so.
         cut_by: ``break`` ends the body without its last chunk, ``reset`` resets the
@@ -46,6 +47,7 @@ class StreamOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     ping: bool = False
     ids: bool = True
     replay: bool = False
+    closes: bool = False
     cut_after: int | None = None
     cut_times: int = 1
     cut_by: Literal["break", "reset", "end"] = "break"

@@ -71,7 +71,10 @@ class Listening:
         leaves = clock() + self._timeout
         while goes_on:
             if position < len(events):
-                goes_on = await writer.write(frame(events[position], ids=self._options.ids))
+                event = events[position]
+                goes_on = await writer.write(frame(event, ids=self._options.ids))
+                if event.name == "done" and self._options.closes:
+                    return
                 position += 1
                 leaves = clock() + self._timeout
                 continue

@@ -83,7 +83,6 @@ class ReplicateServer(Server):
     """The service on two ports.
 
     Attributes:
-        token: A key that is right.
         predictions: All predictions by id.
     """
 
@@ -91,7 +90,6 @@ class ReplicateServer(Server):
     options_type = ReplicateOptions
     options: ReplicateOptions
     extra_origins = ("stream",)
-    token = TOKEN
     api_key = TOKEN
 
     def __init__(self, setup: Setup) -> None:
@@ -245,7 +243,7 @@ class ReplicateServer(Server):
         sparse = self.options.sparse
         body = prediction.edge(origins, status="starting", sparse=sparse)
         charset = "utf-8" if sparse else "UTF-8"
-        return self._json(201, body, f"{JSON_TYPE}; charset={charset}", left=_CREATES)
+        return reply(201, body, f"{JSON_TYPE}; charset={charset}")
 
     async def _waited(
         self, request: web.Request, prediction: Prediction, wait: float
@@ -265,7 +263,7 @@ class ReplicateServer(Server):
         }
         body = prediction.edge(self._origins(request), status=status, source=False)
         kind = f"{JSON_TYPE}; charset=UTF-8"
-        return self._json(201, body, kind, headers, left=_CREATES)
+        return reply(201, body, kind, headers)
 
     # -- predictions ---------------------------------------------------------------------------
 
@@ -273,7 +271,7 @@ class ReplicateServer(Server):
         prediction = self.predictions.get(request.match_info["id"])
         if prediction is None:
             return refusals.not_found()
-        return self._told(request, prediction, _STATES)
+        return self._told(request, prediction, {"Allow": "GET, HEAD, OPTIONS"})
 
     async def _cancel(self, request: web.Request) -> web.Response:
         prediction = self.predictions.get(request.match_info["id"])
@@ -281,15 +279,20 @@ class ReplicateServer(Server):
             return refusals.not_found()
         self._cancels.append(prediction.ident)
         prediction.run.cancel()
-        return self._told(request, prediction, _CREATES)
+        return self._told(request, prediction)
 
-    def _told(self, request: web.Request, prediction: Prediction, left: int) -> web.Response:
+    def _told(
+        self,
+        request: web.Request,
+        prediction: Prediction,
+        headers: Mapping[str, str] | None = None,
+    ) -> web.Response:
         origins = self._origins(request)
         if prediction.run.ended:
             body = msgspec.json.encode(prediction.web(origins, removed=self._expired(prediction)))
         else:
             body = prediction.edge(origins)
-        return self._json(200, body, headers={"Allow": "GET, HEAD, OPTIONS"}, left=left)
+        return reply(200, body, JSON_TYPE, headers)
 
     def _channel(self, token: str) -> Channel | None:
         found = (one for one in self.predictions.values() if one.token == token)
@@ -317,19 +320,19 @@ class ReplicateServer(Server):
     async def _search_models(self, request: web.Request) -> web.Response:
         found = [self._listed(model) for model in _matching(await request.text())]
         body = {"next": None, "previous": None, "results": found}
-        return self._json(200, msgspec.json.encode(body))
+        return _json(body)
 
     async def _search(self, request: web.Request) -> web.Response:
         query = request.query.get("query", "")
         found = [{"model": self._listed(model), "metadata": {}} for model in _matching(query)]
         body = {"query": query, "models": found, "collections": [], "pages": []}
-        return self._json(200, msgspec.json.encode(body))
+        return _json(body)
 
     async def _model(self, request: web.Request) -> web.Response:
         model = models.find_model(_named(request))
         if model is None:
             return refusals.not_found()
-        return self._json(200, msgspec.json.encode(self._listed(model)))
+        return _json(self._listed(model))
 
     async def _versions(self, request: web.Request) -> web.Response:
         model = models.find_model(_named(request))
@@ -339,14 +342,14 @@ class ReplicateServer(Server):
             return refusals.no_versions()
         versions = [models.version_object(model, self._output(model))]
         body = {"next": None, "previous": None, "results": versions}
-        return self._json(200, msgspec.json.encode(body))
+        return _json(body)
 
     async def _version(self, request: web.Request) -> web.Response:
         model = models.find_model(_named(request))
         if model is None or model.version != request.match_info["id"]:
             return refusals.not_found()
         version = models.version_object(model, self._output(model))
-        return self._json(200, msgspec.json.encode(version))
+        return _json(version)
 
     async def _deployments(self, request: web.Request) -> web.Response:
         listed: list[object] = [_deployment(name) for name in models.DEPLOYMENTS]
@@ -355,10 +358,10 @@ class ReplicateServer(Server):
     async def _deployment(self, request: web.Request) -> web.Response:
         if _named(request) not in models.DEPLOYMENTS:
             return refusals.not_found()
-        return self._json(200, msgspec.json.encode(_deployment(_named(request))))
+        return _json(_deployment(_named(request)))
 
     async def _account(self, request: web.Request) -> web.Response:
-        return self._json(200, msgspec.json.encode(_ACCOUNT))
+        return _json(_ACCOUNT)
 
     async def _picture(self, request: web.Request) -> web.Response:
         prediction = self.predictions.get(request.match_info["id"])
@@ -377,9 +380,13 @@ class ReplicateServer(Server):
         async def guarded(request: web.Request) -> web.StreamResponse:
             scheme, _, shown = request.headers.get("authorization", "").partition(" ")
             # The older scheme still works: section 2.
-            if scheme not in ("Bearer", "Token") or shown.strip() not in right:
-                return refusals.unauthenticated(bool(shown.strip()))
-            return await handler(request)
+            if scheme in ("Bearer", "Token") and shown.strip() in right:
+                response = await handler(request)
+            else:
+                response = refusals.unauthenticated(bool(shown.strip()))
+            limits = {"Ratelimit-Remaining": str(_left(request)), "Ratelimit-Reset": "1"}
+            response.headers.update(limits)
+            return response
 
         return guarded
 
@@ -403,19 +410,7 @@ class ReplicateServer(Server):
         page = page_of(items, request.query.get("cursor"), self.options.page or size, url)
         if page is None:
             return refusals.not_found("Invalid cursor")
-        return self._json(200, msgspec.json.encode(page))
-
-    def _json(
-        self,
-        status: int,
-        body: bytes,
-        kind: str = JSON_TYPE,
-        headers: Mapping[str, str] | None = None,
-        *,
-        left: int = _OTHERS,
-    ) -> web.Response:
-        limits = {"Ratelimit-Remaining": str(left), "Ratelimit-Reset": "1"}
-        return reply(status, body, kind, {**limits, **(headers or {})})
+        return _json(page)
 
 
 class _Booting:
@@ -430,6 +425,17 @@ class _Booting:
         async with aclosing(self._script.pieces(prompt)) as said:
             async for one in said:
                 yield one
+
+
+def _json(value: object) -> web.Response:
+    return reply(200, msgspec.json.encode(value), JSON_TYPE)
+
+
+def _left(request: web.Request) -> int:
+    """Requests left in this second, as recorded for one at a time (section 3)."""
+    if request.method == "POST":
+        return _CREATES
+    return _STATES if request.path.startswith("/v1/predictions/") else _OTHERS
 
 
 _ACCOUNT = {
