@@ -70,7 +70,7 @@ def prompt_of(model: Model, given: Mapping[str, JSON]) -> Prompt:
         messages=tuple(_messages(known)),
         model=model.id,
         max_tokens=next(
-            (int(str(known[name])) for name in LIMIT_NAMES if name in known),
+            (int(float(str(known[name]))) for name in LIMIT_NAMES if name in known),
             None,
         ),
         stop=tuple(one for one in stop.split(",") if one),
