@@ -193,7 +193,8 @@ def vendor_table(_: str, _page: Path) -> str:
 def kind_of(annotation: object) -> str:
     """A type as a reader of the configuration would say it."""
     text = getattr(annotation, "__name__", "") if isinstance(annotation, type) else str(annotation)
-    text = re.sub(r"\b(?:\w+\.)+(\w+)", r"\1", text).replace(" | None", "")
+    text = re.sub(r"('[^']*')|\b(?:\w+\.)+(\w+)", lambda found: found[1] or found[2], text)
+    text = text.replace(" | None", "")
     return f"`{text}`".replace("|", "\\|")
 
 
@@ -202,6 +203,8 @@ def default_of(field: msgspec.structs.FieldInfo) -> str:
     if field.default_factory is not msgspec.NODEFAULT:
         return ""
     value = field.default
+    if isinstance(value, msgspec.Struct):
+        return "its defaults"
     return "" if value in (None, msgspec.NODEFAULT, (), "") else f"`{value!r}`"
 
 

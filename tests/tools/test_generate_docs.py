@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import pytest
@@ -47,6 +48,10 @@ def test_unknown_part_is_refused(page: Path, monkeypatch: pytest.MonkeyPatch) ->
         run(monkeypatch, "--check")
 
 
+class Inner(msgspec.Struct, frozen=True):
+    """Another one."""
+
+
 class Sample(msgspec.Struct):
     """A struct.
 
@@ -59,6 +64,8 @@ class Sample(msgspec.Struct):
     name: str
     size: int | None = None
     many: tuple[str, ...] = ("a",)
+    release: Literal["0.8.2", "2.0"] = "2.0"
+    inner: Inner = Inner()
 
 
 def test_fields_of_a_struct_become_a_table() -> None:
@@ -67,6 +74,8 @@ def test_fields_of_a_struct_become_a_table() -> None:
         "| `name` | `str` |  | what it is called. |",
         "| `size` | `int` |  | how `big` \\| small. |",
         "| `many` | `tuple[str, ...]` | `('a',)` |  |",
+        "| `release` | `Literal['0.8.2', '2.0']` | `'2.0'` |  |",
+        "| `inner` | `Inner` | its defaults |  |",
     ]
 
 
