@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import mimetypes
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from penstock.cli.render import Screen
+from penstock.cli.render import Screen, warn
 from penstock.errors import BadRequestError, ConfigError, PenstockError
+
+if TYPE_CHECKING:
+    from penstock.sync import Client
+    from penstock.types import Messages
 
 
 @click.command()
@@ -80,8 +86,9 @@ def chat(
     }
     asked = " ".join(question)
     if asked == "-" or (not asked and not sys.stdin.isatty()):
-        asked = sys.stdin.read()
+        asked = _text(sys.stdin.buffer.read(), "standard input")
     with sync.Client(config=config_path) as client:
+        warn(client.settings.warnings)
         name = model or client.settings.default_model
         if not name:
             raise ConfigError(
@@ -98,13 +105,16 @@ def chat(
             raise BadRequestError("the question is empty", param="question")
         messages = [{"role": "system", "content": system}] if system else []
         messages.append({"role": "user", "content": "\n\n".join([*texts, asked]).strip("\n")})
+        parameters["media"] = media
         if no_stream:
-            screen.reply(client.complete(name, messages, media=media, **parameters))
+            whole(client, screen, name, messages, parameters)
         else:
-            ask(client, screen, name, messages, {**parameters, "media": media})
+            ask(client, screen, name, messages, parameters)
 
 
-def ask(client: Any, screen: Screen, model: str, messages: Any, parameters: dict[str, Any]) -> str:
+def ask(
+    client: Client, screen: Screen, model: str, messages: Messages, parameters: dict[str, Any]
+) -> str:
     """Stream one answer to the screen and return its text.
 
     Raises:
@@ -112,19 +122,33 @@ def ask(client: Any, screen: Screen, model: str, messages: Any, parameters: dict
         KeyboardInterrupt: the user stopped it; the remote side has been stopped.
     """
     answer = client.stream(model, messages, **parameters)
+    with _told(screen), answer:
+        for event in answer:
+            screen.event(event)
+    screen.end()
+    return answer.partial
+
+
+def whole(
+    client: Client, screen: Screen, model: str, messages: Messages, parameters: dict[str, Any]
+) -> None:
+    """Show one whole answer; raises as ``ask`` does."""
+    with _told(screen):
+        reply = client.complete(model, messages, **parameters)
+    screen.reply(reply)
+
+
+@contextmanager
+def _told(screen: Screen) -> Iterator[None]:
     try:
-        with answer:
-            for event in answer:
-                screen.event(event)
+        yield
     except KeyboardInterrupt:
         screen.end()
-        screen.say("Stopped; the remote side was told.")
+        screen.say("Stopped, here and on the server.")
         raise
-    except PenstockError:
-        screen.end()
+    except PenstockError as error:
+        screen.failed(error)
         raise
-    screen.end()
-    return str(answer.partial)
 
 
 def _read_files(files: tuple[Path, ...]) -> tuple[list[str], list[tuple[bytes, str]]]:
@@ -134,14 +158,16 @@ def _read_files(files: tuple[Path, ...]) -> tuple[list[str], list[tuple[bytes, s
         data = file.read_bytes()
         if (mimetypes.guess_type(file.name)[0] or "").startswith("image/"):
             media.append((data, file.name))
-            continue
-        try:
-            texts.append(data.decode("utf-8"))
-        except UnicodeDecodeError:
-            raise BadRequestError(
-                f"{file} is neither an image nor UTF-8 text", param="file"
-            ) from None
+        else:
+            texts.append(_text(data, str(file)))
     return texts, media
+
+
+def _text(data: bytes, name: str) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise BadRequestError(f"{name} is not UTF-8 text", param="question") from None
 
 
 def _extra(params: tuple[str, ...]) -> dict[str, Any]:

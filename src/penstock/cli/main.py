@@ -109,3 +109,7 @@ def _run() -> int:
 def _failed(sentence: str) -> int:
     click.echo(f"Error: {sentence}", err=True)
     return 1
+
+
+if __name__ == "__main__":
+    main()

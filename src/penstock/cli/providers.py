@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from penstock.provider import ProviderConfig
+    from penstock.registry import ProviderEntry
+
+ROOM_FOR_VENDORS, ROOM_FOR_DIALECTS = 60, 100
+"""Columns that a terminal must have for these to be shown."""
 
 
 @click.command()
@@ -14,41 +21,70 @@ def providers(config_path: str | None, as_json: bool) -> None:
     """List the providers, what they need, and whether they are set up."""
     import msgspec
 
-    from penstock.cli.render import console
+    from penstock.cli.render import warn
     from penstock.config import load
-    from penstock.registry import Registry
+    from penstock.registry import ProviderEntry, Registry
 
     registry = Registry()
     settings = load(config_path, known=registry.key_names)
-    rows: list[dict[str, Any]] = []
-    for name, entry in registry.entries.items():
-        config = settings.providers.get(name)
-        ready = not entry.needs or (
-            config is not None and bool(config.base_url or config.api_key or config.cookies)
-        )
-        ready = ready or entry.needs == "a local server"
-        rows.append(
-            {
-                "name": name,
-                "label": entry.label,
-                "ready": ready,
-                "needs": entry.needs,
-                "key_env": entry.key_env,
-                "dialects": list(entry.dialects),
-                "plugin": entry.plugin,
-            }
-        )
-    if as_json:
-        for row in rows:
-            click.echo(msgspec.json.encode(row).decode())
+    warn(settings.warnings)
+    entries = dict(registry.entries)
+    for name in settings.providers:
+        if name not in entries:  # a server of the user's own
+            known = entries["openai_compatible"]
+            entries[name] = ProviderEntry(
+                name, known.factory, "your server", needs_base_url=True, dialects=known.dialects
+            )
+    rows = [
+        (entry, is_ready(entry, settings.providers.get(name))) for name, entry in entries.items()
+    ]
+    if not as_json:
+        _show(rows)
         return
-    from rich.table import Table
+    for entry, ready in rows:
+        row = {
+            "name": entry.name,
+            "label": entry.label,
+            "ready": ready,
+            "needs": entry.needs,
+            "key_env": entry.key_env,
+            "dialects": entry.dialects,
+            "plugin": entry.plugin,
+        }
+        click.echo(msgspec.json.encode(row))
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("provider", "vendor", "needs", "dialects"):
-        table.add_column(title, overflow="fold")
-    for row in rows:
-        needs = row["key_env"] or row["needs"] or "nothing"
-        mark = "[green]ready[/]" if row["ready"] else str(needs)
-        table.add_row(f"{row['name']}", str(row["label"]), mark, ", ".join(row["dialects"]))
-    console().print(table)
+
+def is_ready(entry: ProviderEntry, config: ProviderConfig | None) -> bool:
+    """Whether all that can be known beforehand is there: address and credential."""
+    if entry.needs_base_url:
+        return config is not None and config.base_url is not None
+    if entry.key_env is not None:
+        return config is not None and bool(config.api_key or config.base_url)
+    return True
+
+
+def _show(rows: list[tuple[ProviderEntry, bool]]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from penstock.cli.render import console
+
+    screen = console()
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("provider", no_wrap=True)
+    table.add_column("needs")
+    about, dialects = screen.width >= ROOM_FOR_VENDORS, screen.width >= ROOM_FOR_DIALECTS
+    if about:
+        table.add_column("vendor")
+    if dialects:
+        table.add_column("dialects")
+    for entry, ready in rows:
+        local = entry.needs == "a local server"  # whether it runs, only a call can tell
+        needs = entry.key_env or entry.needs or "nothing"
+        cells = [Text(entry.name), Text("ready", "green") if ready and not local else Text(needs)]
+        if about:
+            cells.append(Text("a plug-in" if entry.plugin else entry.label))
+        if dialects:
+            cells.append(Text(", ".join(entry.dialects)))
+        table.add_row(*cells)
+    screen.print(table)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from penstock.config import no_color
+from penstock.errors import PenstockError
 from penstock.types import (
     Event,
     Finished,
@@ -53,6 +54,18 @@ def waiting_words(event: Waiting) -> str:
     return words.get(event.reason, "the model is at work")
 
 
+_CONTROLS = {
+    code: "\N{REPLACEMENT CHARACTER}"
+    for code in (*range(0x20), *range(0x7F, 0xA0))
+    if code not in (0x09, 0x0A)
+}
+
+
+def harmless(text: str) -> str:
+    """Text of a server as a terminal may show it: a control sequence in it is data, no order."""
+    return text.translate(_CONTROLS)
+
+
 class Screen:
     """Shows one answer after another.
 
@@ -64,8 +77,10 @@ class Screen:
         self._as_json = as_json
         self._colour = sys.stderr.isatty() and not no_color()
         self._overwrites = sys.stderr.isatty()
+        self._terminal = sys.stdout.isatty()
         self._status = False
         self._open_line = False
+        self._open_note = False
 
     def event(self, event: Event) -> None:
         """Show one event."""
@@ -75,11 +90,9 @@ class Screen:
             self._clear()
             self._write(event.text)
         elif isinstance(event, Reasoning):
-            self._clear()
-            self._note(event.text, dim=True)
+            self._aside(event.text)
         elif isinstance(event, ToolCall):
-            self._clear()
-            self._note(f"{event.name or ''}{event.arguments}", dim=True)
+            self._aside(f"{event.name or ''}{event.arguments}")
         elif isinstance(event, Waiting):
             self._wait(waiting_words(event))
         elif isinstance(event, Finished):
@@ -90,11 +103,18 @@ class Screen:
         if self._as_json:
             self._write(msgspec.json.encode(_plain(reply)).decode() + "\n")
             return
-        if reply.reasoning:
-            self._note(reply.reasoning + "\n", dim=True)
+        self._aside(reply.reasoning)
+        self._clear()
         self._write(reply.text)
         self.end()
         self._facts(reply.finish_reason, reply.warnings)
+
+    def failed(self, error: PenstockError) -> None:
+        """End what was shown of an answer that failed; as JSON the failure is the last line."""
+        self.end()
+        if self._as_json:
+            line = {"type": "error", "kind": error.kind, "message": str(error)}
+            self._write(msgspec.json.encode(line).decode() + "\n")
 
     def end(self) -> None:
         """End the line of the answer."""
@@ -118,23 +138,33 @@ class Screen:
             detail = f": {notice.detail}" if notice.detail else ""
             self._note(f"[note: {_NOTICES[notice.code]}{detail}]\n", dim=True)
 
+    def _aside(self, text: str) -> None:
+        """What belongs to the answer, but not to its text."""
+        if text:
+            self._clear(keep_note=True)
+            self._note(harmless(text), dim=True)
+            self._open_note = not text.endswith("\n")
+
     def _wait(self, words: str) -> None:
         if self._overwrites:
             self._note(f"\r\x1b[2K{words}", dim=True)
             self._status = True
 
-    def _clear(self) -> None:
+    def _clear(self, *, keep_note: bool = False) -> None:
+        """Make room on the terminal for the next text."""
         if self._status:
-            sys.stderr.write("\r\x1b[2K")
-            sys.stderr.flush()
+            self._note("\r\x1b[2K")
             self._status = False
+        if self._open_note and not keep_note:
+            self._note("\n")
+            self._open_note = False
 
     def _note(self, text: str, *, dim: bool = False) -> None:
         sys.stderr.write(f"\x1b[2m{text}\x1b[0m" if dim and self._colour else text)
         sys.stderr.flush()
 
     def _write(self, text: str) -> None:
-        sys.stdout.write(text)
+        sys.stdout.write(harmless(text) if self._terminal else text)
         sys.stdout.flush()
         if text:
             self._open_line = not text.endswith("\n")

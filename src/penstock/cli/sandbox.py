@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", type=click.IntRange(1, 65535), help="First of the ports; default: free.")
 @click.option("--script", default="echo", show_default=True, help="A script's name, or a file.")
-@click.option("--pace", type=float, default=0.02, show_default=True, help="Seconds a piece.")
+@click.option(
+    "--pace",
+    type=click.FloatRange(0, 60),
+    default=0.02,
+    show_default=True,
+    help="Seconds a piece.",
+)
 @click.option("--backend", metavar="URL", help="Answers from this OpenAI-compatible server.")
 @click.option("--model", help="The model to ask there.")
 @click.option(
@@ -44,7 +50,7 @@ def sandbox(
 
     They run until Ctrl-C. Clients are pointed at them by base_url; see the printed settings.
     """
-    from penstock.sandbox import SANDBOX_PROVIDERS
+    from penstock.sandbox import SANDBOX_PROVIDERS, Sandbox
 
     for name in names:
         if name.partition(":")[0] not in SANDBOX_PROVIDERS:
@@ -63,17 +69,19 @@ def sandbox(
         from penstock.sandbox.backend import Backend
 
         arguments["backend"] = Backend(backend, model, api_key=api_key)
-    asyncio.run(_serve(arguments, as_json))
+    try:
+        servers = Sandbox(**arguments)
+    except ValueError as error:  # names and scripts, told in one sentence
+        raise click.UsageError(str(error)) from None
+    asyncio.run(_serve(servers, as_json))
 
 
-async def _serve(arguments: dict[str, Any], as_json: bool) -> None:
-    from penstock.sandbox import Sandbox
-
+async def _serve(servers: Sandbox, as_json: bool) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(name, stop.set)
-    async with Sandbox(**arguments) as running:
+    async with servers as running:
         _print(running, as_json)
         await stop.wait()
     if not as_json:

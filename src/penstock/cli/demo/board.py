@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rich.markup import escape
 from rich.padding import Padding
 from rich.rule import Rule
 from rich.table import Table
@@ -14,6 +13,7 @@ from rich.text import Text
 from penstock.cli.demo.flow import Flow
 from penstock.cli.demo.score import Row, Turn
 from penstock.cli.demo.systems import System
+from penstock.cli.render import harmless
 from penstock.errors import PenstockError
 from penstock.testing.replay import CaseResult
 
@@ -161,4 +161,4 @@ class Board:
         flow.end()
 
     def _write(self, text: str, style: str) -> None:
-        self._console.print(escape(text), style=style or None, end="", soft_wrap=True)
+        self._console.print(Text(harmless(text), style), end="", soft_wrap=True)
