@@ -87,23 +87,28 @@ class Service:
 
 
 class Gated:
-    """Says one piece each time the gate is opened."""
+    """Says one piece each time the gate is opened.
+
+    Attributes:
+        asked: What it was asked, in order.
+    """
 
     def __init__(self, *said: Said | ModelFailure) -> None:
         self._said = said
-        self.gate = asyncio.Semaphore(0)
+        self._gate = asyncio.Semaphore(0)
+        self.asked: list[Prompt] = []
 
     async def pieces(self, prompt: Prompt) -> AsyncGenerator[Said, None]:
+        self.asked.append(prompt)
         for one in self._said:
-            await self.gate.acquire()
+            await self._gate.acquire()
             if isinstance(one, ModelFailure):
                 raise one
             yield one
-        await self.gate.acquire()
 
     def open(self, times: int = 1) -> None:
         for _ in range(times):
-            self.gate.release()
+            self._gate.release()
 
 
 def serving(stack: AsyncExitStack) -> Serve:
