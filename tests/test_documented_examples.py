@@ -19,7 +19,6 @@ from typing import Any
 import pytest
 
 from penstock.sandbox import Sandbox
-from penstock.sandbox.replicate import ReplicateServer
 from tests.providers.stage import left, running, until
 from tests.relay import Relay, relay
 
@@ -40,6 +39,11 @@ class Backend:
         self.name = name
         self.sandbox = sandbox
         self.relay = relay
+
+    @property
+    def where(self) -> dict[str, str]:
+        """Where the examples ask, and with which key where the back end wants one."""
+        return {**self.sandbox.providers[self.name], "base_url": self.relay.url}
 
     @property
     def sent(self) -> list[dict[str, Any]]:
@@ -334,7 +338,7 @@ REPLICATE = """
         async for message in Replicate.create_async_generator(
             model="meta/meta-llama-3-70b-instruct",
             messages=messages,
-            api_key={key!r},{more}
+            api_key=api_key,{more}
             base_url=base_url,
         ):
             print(message)
@@ -347,16 +351,16 @@ REPLICATE_ROOTS = [*PACKAGES, "penstock.g4f.Provider.Replicate"]
 def replicate(root: str, question: str, *more: str) -> str:
     """The example, with further arguments."""
     lines = "".join(f"\n            {argument}," for argument in more)
-    return REPLICATE.format(root=root, question=question, key=ReplicateServer.token, more=lines)
+    return REPLICATE.format(root=root, question=question, more=lines)
 
 
 @pytest.mark.parametrize("root", REPLICATE_ROOTS)
 async def test_replicate_with_a_key(root: str) -> None:
     async with backend("replicate") as there:
         example = replicate(root, "What is\na penstock?")
-        assert text_of(await run(example, base_url=there.relay.url)) == "What is\na penstock?"
+        assert text_of(await run(example, **there.where)) == "What is\na penstock?"
         await there.settled()
-        assert f"Authorization: Bearer {ReplicateServer.token}\r\n" in there.relay.text
+        assert f"Authorization: Bearer {there.where['api_key']}\r\n" in there.relay.text
 
 
 @pytest.mark.parametrize("root", REPLICATE_ROOTS)
@@ -365,7 +369,7 @@ async def test_replicate_with_parameters_and_a_stop_string(root: str) -> None:
         example = replicate(
             root, "one line\nand another", "temperature=0.7", "max_tokens=100", 'stop=["\\n"]'
         )
-        assert text_of(await run(example, base_url=there.relay.url)) == "one line"
+        assert text_of(await run(example, **there.where)) == "one line"
         await there.settled()
         (given,) = (sent["input"] for sent in there.sent if "input" in sent)
         assert (given["temperature"], given["max_tokens"]) == (0.7, 100)
