@@ -5,21 +5,21 @@ Laws:
   is at fault, and that is the error;
 * an error carries the text that had come;
 * the last events are handed out before the cleanup, which may take a moment, begins;
-* left early - ``break`` with ``aclose``, ``async with``, cancellation, garbage collection - it
-  leaves the provider's context, and with it the connection and the remote side.
+* left early - ``break`` with ``aclose``, ``async with``, cancellation, garbage collection, the end
+  of the loop - it leaves the provider's context, and with it the connection and the remote side;
+* the turn is asked once: a stream that failed or was left is never entered again.
 
-Used without ``async with`` it enters itself at the first item and closes itself at the end. When
-the garbage collector finds it suspended, it hands its context to a task of the loop it ran in;
-this is one of the two places that make a task.
+Used without ``async with`` it enters itself at the first item and closes itself at the end. What
+it owns is held by ``penstock.keeper``, which leaves it where nobody else does.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Self
 
-from penstock.errors import PenstockError, ProtocolError
+from penstock.errors import PenstockError, ProtocolError, StreamCancelledError
+from penstock.keeper import Hold, hold
 from penstock.provider import EventStream
 from penstock.types import (
     Conversation,
@@ -60,9 +60,10 @@ class AnswerStream:
         self.finished: Finished | None = None
         self.whole = False
         self._opener = opener
-        self._context: EventStream | None = None
+        self._hold: Hold | None = None
         self._batches: AsyncIterator[Sequence[Event]] | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._busy = False
+        self._left = False
         self._queue: list[Event] = []
         self._next = 0
         self._ended = False
@@ -101,7 +102,11 @@ class AnswerStream:
     # -- the stream ----------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
-        await self._enter()
+        self._begin()
+        try:
+            await self._enter()
+        finally:
+            self._busy = False
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -124,27 +129,17 @@ class AnswerStream:
         """All events of the next network read; None after the end.
 
         Raises:
-            PenstockError: the answer failed; ``partial`` holds the text that had come.
+            PenstockError: the answer failed; ``partial`` holds the text that had come. RuntimeError:
+                another task is reading; its reading goes on.
         """
-        if self._ended or self.finished is not None:
-            await self.aclose()
-            return None
+        self._begin()
         try:
-            if self._batches is None:
-                await self._enter()
-            assert self._batches is not None
-            batch = await anext(self._batches, None)
-            if batch is None:
-                raise ProtocolError("the provider ended its stream without an end")
-            self._note(batch)
-        except PenstockError as error:
-            self._complete(error)
-            await self.aclose()
-            raise
-        except BaseException:
-            await self.aclose()
-            raise
-        return batch
+            if self._ended or self.finished is not None:
+                await self._leave()
+                return None
+            return await self._read()
+        finally:
+            self._busy = False
 
     async def batches(self) -> AsyncIterator[Sequence[Event]]:
         """The batches, one for each network read."""
@@ -161,12 +156,19 @@ class AnswerStream:
         """Read to the end and return the whole answer.
 
         Raises:
-            PenstockError: the answer failed.
+            PenstockError: the answer failed, or was left before its end.
         """
         async with self:
             while await self.next_batch() is not None:
                 pass
-        end = self.finished or Finished()
+        end = self.finished
+        if end is None:
+            raise StreamCancelledError(
+                "the answer was left before its end",
+                provider=self.provider,
+                model=self.model,
+                partial=self.partial,
+            )
         return Reply(
             text=self.partial if end.final_text is None else end.final_text,
             model=self.model,
@@ -180,30 +182,72 @@ class AnswerStream:
         )
 
     async def aclose(self) -> None:
-        """Leave the stream. Before its end this stops the remote side; afterwards it is free."""
+        """Leave the stream. Before its end this stops the remote side; afterwards it is free.
+
+        A task that is reading meanwhile gets a ``StreamCancelledError``.
+        """
+        self._left = True
+        await self._leave()
+
+    async def _leave(self) -> None:
         self._ended = True
-        context, self._context, self._batches = self._context, None, None
-        if context is not None:
-            await context.__aexit__(None, None, None)
+        held, self._hold, self._batches = self._hold, None, None
+        if held is not None:
+            await held.leave()
 
     def __del__(self) -> None:
-        context, loop = self._context, self._loop
-        if context is not None and loop is not None and not loop.is_closed():
-            self._context = None
-            loop.call_soon_threadsafe(_leave, loop, context)
+        if self._hold is not None:
+            self._hold.drop()
+
+    def _begin(self) -> None:
+        if self._busy:
+            raise RuntimeError("another task is reading this answer")
+        self._busy = True
 
     async def _enter(self) -> None:
-        if self._context is not None or self._ended:
+        if self._hold is not None or self._ended:
             return
-        self._loop = asyncio.get_running_loop()
-        context = self._opener()
         try:
+            context = self._opener()
             self._batches = await context.__aenter__()
-        except PenstockError as error:
+        except BaseException as error:
             self._ended = True
-            self._complete(error)
+            if isinstance(error, PenstockError):
+                self._complete(error)
             raise
-        self._context = context
+        self._hold = hold(context)
+        if self._left:  # by another task, meanwhile
+            await self._leave()
+
+    async def _read(self) -> Sequence[Event]:
+        try:
+            await self._enter()
+            batch = await self._next_of()
+            if self._left:
+                raise StreamCancelledError("the answer was left while it was read")
+            self._note(batch)
+        except BaseException as error:
+            await self._leave()
+            if isinstance(error, PenstockError):
+                if self._left:  # by another task, and what the reading then met says nothing
+                    error = StreamCancelledError("the answer was left while it was read")
+                self._complete(error)
+                raise error from None
+            raise
+        return batch
+
+    async def _next_of(self) -> Sequence[Event]:
+        held, batches = self._hold, self._batches
+        if held is None or batches is None:
+            raise StreamCancelledError("the answer was left before it began")
+        held.busy = True
+        try:
+            batch = await anext(batches, None)
+        finally:
+            held.busy = False
+        if batch is None:
+            raise ProtocolError("the provider ended its stream without an end")
+        return batch
 
     def _note(self, batch: Sequence[Event]) -> None:
         for event in batch:
@@ -231,16 +275,3 @@ class AnswerStream:
         error.provider = error.provider or self.provider
         error.model = error.model or self.model
         error.partial = error.partial or self.partial
-
-
-_leaving: set[asyncio.Task[object]] = set()
-
-
-def _leave(loop: asyncio.AbstractEventLoop, context: EventStream) -> None:
-    task = loop.create_task(_aexit(context))
-    _leaving.add(task)  # the loop holds its tasks weakly
-    task.add_done_callback(_leaving.discard)
-
-
-async def _aexit(context: EventStream) -> None:
-    await context.__aexit__(None, None, None)

@@ -5,7 +5,10 @@ Laws:
   caller stops it;
 * the caller waits for it for a short while at most; what takes longer goes on here;
 * an undo that fails is told to the log and kept as a fact; it never replaces the caller's result;
-* nothing outlives the owner: ``drain`` waits, then cancels, and says what is left.
+* nothing outlives the owner: ``drain`` waits, then cancels, and says what is left;
+* an event loop that ends cancels all tasks, these too, and waits for them: an undo that is cut so
+  is begun once more, with a short limit. What makes something there is not, for nobody is left to
+  undo it (``once``).
 """
 
 from __future__ import annotations
@@ -13,12 +16,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from penstock.errors import PenstockError
 
 _log = logging.getLogger("penstock.outbox")
 
 Undo = Callable[[], Awaitable[None]]
+
+_LAST_TRY = 3.0
+"""Seconds for what the end of the loop has cut."""
 
 MAX_FAILURES = 100
 """How many labels of failed undos are kept."""
@@ -34,6 +41,7 @@ class Outbox:
     def __init__(self) -> None:
         self.failed: list[str] = []
         self._tasks: dict[asyncio.Task[None], str] = {}
+        self._given_up = False
 
     @property
     def pending(self) -> list[str]:
@@ -41,7 +49,13 @@ class Outbox:
         return list(self._tasks.values())
 
     async def settle(
-        self, label: str, undo: Undo, *, wait: float = 5.0, limit: float = 60.0
+        self,
+        label: str,
+        undo: Undo,
+        *,
+        wait: float = 5.0,
+        limit: float = 60.0,
+        once: bool = False,
     ) -> None:
         """Run ``undo`` and wait up to ``wait`` seconds for it; later it goes on by itself.
 
@@ -49,10 +63,11 @@ class Outbox:
             label: what is undone, for people: provider, verb, id. No secrets.
             wait: 0 hands it over at once.
             limit: longest time the undo may take in all.
+            once: it must not be begun a second time.
 
         A cancellation while waiting passes through at once; the undo goes on.
         """
-        task = asyncio.get_running_loop().create_task(self._run(label, undo, limit))
+        task = asyncio.get_running_loop().create_task(self._run(label, undo, limit, once))
         self._tasks[task] = label
         task.add_done_callback(self._tasks.pop)
         if wait > 0:
@@ -63,21 +78,27 @@ class Outbox:
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=deadline)
         left = dict(self._tasks)
-        for task in left:
-            task.cancel()
         if left:
+            self._given_up = True
+            for task in left:
+                task.cancel()
             await asyncio.wait(set(left))
+            self._given_up = False
             self._note(*left.values())
             _log.warning("not undone on the remote side: %s", "; ".join(left.values()))
         return list(left.values())
 
-    async def _run(self, label: str, undo: Undo, limit: float) -> None:
+    async def _run(self, label: str, undo: Undo, limit: float, once: bool) -> None:
         try:
             async with asyncio.timeout(limit):
                 await undo()
         except (PenstockError, TimeoutError) as error:
             self._note(label)
             _log.warning("%s failed: %s", label, error)
+        except asyncio.CancelledError:
+            if not once and not self._given_up:
+                await _once_more(undo)
+            raise
 
     def _note(self, *labels: str) -> None:
         self.failed.extend(labels)
@@ -102,4 +123,14 @@ _running: set[asyncio.Task[None]] = set()
 
 
 async def _awaited(make: Callable[[], Awaitable[object]]) -> None:
-    await make()
+    try:
+        await make()
+    except asyncio.CancelledError:
+        await _once_more(make)
+        raise
+
+
+async def _once_more(make: Callable[[], Awaitable[object]]) -> None:
+    with suppress(PenstockError, TimeoutError):
+        async with asyncio.timeout(_LAST_TRY):
+            await make()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import msgspec
 
@@ -17,7 +17,7 @@ from penstock.providers.allenai.dialect.lists import models_of
 from penstock.providers.allenai.exchange import Exchange, delete_thread, dialect_key
 from penstock.providers.allenai.models import BASE_URL, CAPABILITIES, resolve
 from penstock.providers.checks import check_options, check_request
-from penstock.providers.common import Call
+from penstock.providers.common import Call, held
 from penstock.transport import Session
 from penstock.types import Capabilities, ChatRequest, ModelInfo
 from penstock.types import Conversation as JsonConversation
@@ -60,7 +60,7 @@ class AllenAIProvider:
         exchange = Exchange(self._call(), request)
         hurry = True
         try:
-            async with AsyncExitStack() as stack, aclosing(await exchange.start(stack)) as batches:
+            async with AsyncExitStack() as stack, held(await exchange.start(stack)) as batches:
                 yield batches
             hurry = exchange.cut
         except PenstockError:

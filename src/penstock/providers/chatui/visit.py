@@ -81,6 +81,7 @@ class Visit:
                 lambda: self._create(preprompt),
                 wait=_DAY,
                 limit=_DAY,
+                once=True,
             )
         elif self.parent is None:
             self.parent = await self._newest_answer(self.call, None)

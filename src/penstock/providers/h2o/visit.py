@@ -73,6 +73,7 @@ class Visit:
                 self._create,
                 wait=_DAY,
                 limit=_DAY,
+                once=True,
             )
         if self._refusal is not None:
             raise self._refusal

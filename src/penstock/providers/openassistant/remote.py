@@ -148,7 +148,7 @@ class Remote:
 
         self._idle.clear()
         await self._call.session.outbox.settle(
-            f"{NAME}: {verb}", run, wait=_UNBOUNDED, limit=_UNBOUNDED
+            f"{NAME}: {verb}", run, wait=_UNBOUNDED, limit=_UNBOUNDED, once=True
         )
         result = outcome[0] if outcome else StreamCancelledError("the session was closed")
         if isinstance(result, PenstockError):

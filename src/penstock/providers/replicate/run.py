@@ -99,7 +99,7 @@ class HostedRun:
         name, model = self._call.config.name, self._asking.model
         label = f"{name}: cancel a prediction of {model} that is being created"
         await self._call.session.outbox.settle(
-            label, lambda: self._send(request), wait=_DAY, limit=_DAY
+            label, lambda: self._send(request), wait=_DAY, limit=_DAY, once=True
         )
         if self._refusal is not None:
             raise self._refusal

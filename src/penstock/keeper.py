@@ -1,0 +1,137 @@
+"""Leaves streams that nobody leaves: those the garbage collector found, and the end of the loop.
+
+An open stream owns a connection and a remote conversation, and undoing them takes requests. Two
+moments leave no one to do it: a suspended stream that is dropped, and an event loop that ends
+(``asyncio.run`` after a ``break``). For both, one task for each loop waits as long as streams are
+open there. The loop cancels it at its end and waits for it, so this is the moment in which
+everything that is still open is left in order; without it, ``shutdown_asyncgens`` closes the
+generators of one context all at once, which leaves them broken.
+
+Laws:
+* a hold does not keep its stream alive, only what the stream owns;
+* a context is left once, by whoever takes it first;
+* a stream that is being read is left by its reader, whom the end of the loop cancels as well;
+* a cleanup that fails is told to the log and never replaces the result.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+
+from penstock.errors import PenstockError
+from penstock.provider import EventStream
+
+_log = logging.getLogger("penstock.stream")
+
+LAST_CLEANUPS = 5.0
+"""Seconds that leaving may take at the end of a loop."""
+
+
+class Hold:
+    """What one open stream owns.
+
+    Attributes:
+        busy: a task is reading, and will leave the context itself if it is cancelled.
+    """
+
+    def __init__(self, keeper: _Keeper, context: EventStream) -> None:
+        self._keeper = keeper
+        self._context: EventStream | None = context
+        self.busy = False
+
+    async def leave(self) -> None:
+        """Leave the context, unless that was done or is under way."""
+        context, self._context = self._context, None
+        if context is None:
+            return
+        try:
+            await context.__aexit__(None, None, None)
+        except PenstockError as error:  # faults.md row 69: the answer is kept
+            _log.warning("a cleanup failed: %s", error)
+        finally:
+            self._keeper.forget(self)
+
+    def drop(self) -> None:
+        """The stream is gone; its context is left soon. From any thread."""
+        if self._context is not None:
+            self._keeper.drop(self)
+
+
+class _Keeper:
+    """The open streams of one event loop, and the task that waits for its end."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._holds: set[Hold] = set()
+        self._leaving: set[asyncio.Task[None]] = set()  # the loop holds its tasks weakly
+        self._empty: asyncio.Future[None] = loop.create_future()
+        self._task = loop.create_task(self._keep())
+
+    @property
+    def ended(self) -> bool:
+        """Nothing more can be held here."""
+        return self._empty.done()
+
+    def hold(self, context: EventStream) -> Hold:
+        """Hold ``context`` until it is left."""
+        hold = Hold(self, context)
+        self._holds.add(hold)
+        return hold
+
+    def forget(self, hold: Hold) -> None:
+        """``hold`` was left."""
+        self._holds.discard(hold)
+        if not self._holds and not self._empty.done():
+            self._empty.set_result(None)
+
+    def drop(self, hold: Hold) -> None:
+        """Leave ``hold`` in a task of its own."""
+        with suppress(RuntimeError):  # the loop is closed: nothing can be sent any more
+            self._loop.call_soon_threadsafe(self._start, hold)
+
+    async def leave_all(self) -> None:
+        """Leave all that nobody is reading, for ``LAST_CLEANUPS`` seconds at most."""
+        for hold in list(self._holds):
+            if not hold.busy:
+                self._start(hold)
+        if self._leaving:
+            _, late = await asyncio.wait(set(self._leaving), timeout=LAST_CLEANUPS)
+            for task in late:
+                task.cancel()
+
+    def _start(self, hold: Hold) -> None:
+        task = self._loop.create_task(hold.leave())
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
+
+    async def _keep(self) -> None:
+        try:
+            await self._empty
+        except asyncio.CancelledError:
+            await self.leave_all()
+            raise
+        finally:
+            if _keepers.get(self._loop) is self:
+                del _keepers[self._loop]
+
+
+_keepers: dict[asyncio.AbstractEventLoop, _Keeper] = {}
+"""One for each loop that has open streams; an entry ends with its task."""
+
+
+def hold(context: EventStream) -> Hold:
+    """Hold an entered context of the running loop until it is left."""
+    loop = asyncio.get_running_loop()
+    keeper = _keepers.get(loop)
+    if keeper is None or keeper.ended:
+        keeper = _keepers[loop] = _Keeper(loop)
+    return keeper.hold(context)
+
+
+async def leave_all() -> None:
+    """Leave all streams of the running loop that nobody is reading."""
+    keeper = _keepers.get(asyncio.get_running_loop())
+    if keeper is not None:
+        await keeper.leave_all()
