@@ -9,13 +9,23 @@ from pathlib import Path
 import pytest
 
 from penstock.testing import CaseResult, replay
-from tests.testing.constructed import allenai_2025, allenai_2026, chatui, h2o, openassistant
+from tests.testing.constructed import (
+    allenai_2025,
+    allenai_2026,
+    chatui,
+    cog,
+    h2o,
+    openassistant,
+    replicate,
+    replicate_streams,
+)
 
 ALL = {
     "allenai": (*allenai_2025.cases(), *allenai_2026.cases()),
     "openassistant": tuple(openassistant.cases()),
     "h2o": tuple(h2o.cases()),
     "chatui": tuple(chatui.cases()),
+    "replicate": (*replicate.cases(), *replicate_streams.cases(), *cog.cases()),
 }
 NAMES = [raw["case"] for cases in ALL.values() for raw in cases]
 

@@ -265,6 +265,7 @@ def _streamed(case: Case, step: Step) -> bool:
     window = case.exchanges[step.answer : step.stop]
     return any(
         exchange.response.chunks
+        and exchange.response.status < 400
         and "json" not in _content_type(exchange.response.header("content-type"))
         for exchange in window
     )

@@ -108,6 +108,10 @@ class CaseProtocol(ABC):
     names: ClassVar[Mapping[str, str]] = {}
     hosts: ClassVar[tuple[str, ...]] = ()
 
+    def placed(self, case: Case) -> Case:
+        """The case as it can be served from this machine."""
+        return case
+
     @abstractmethod
     def derive(self, case: Case) -> Sequence[Step]:
         """The calls, in order; no expectations yet."""

@@ -129,6 +129,7 @@ async def replay_case(case: Case) -> CaseResult:
     protocol = protocol_of(case)
     if protocol is None:
         return _skipped(case, f"there is no protocol named {case.provider}")
+    case = protocol.placed(case)
     steps = plan(protocol, case)
     if not steps:
         return _skipped(case, f"it asks no model anything: {_requests(case)}")

@@ -12,7 +12,7 @@ import msgspec
 from penstock.errors import PenstockError
 from penstock.provider import ProviderConfig
 from penstock.testing.replay.body import read_json
-from penstock.testing.replay.case import Case, Exchange
+from penstock.testing.replay.case import Case, Chunk, Exchange
 from penstock.testing.replay.plan import (
     Access,
     CaseProtocol,
@@ -51,11 +51,29 @@ class Replicate(CaseProtocol):
     names: ClassVar[Mapping[str, str]] = _NAMES
     hosts: ClassVar[tuple[str, ...]] = ("api.replicate.com", "stream.replicate.com")
 
+    def placed(self, case: Case) -> Case:
+        """A stream that was shown the token is served from the API's own origin.
+
+        Of other origins only those of the vendor's name may be shown it (section 2), and no
+        port of this machine has that name.
+        """
+        api, streams = self.hosts
+        shown = any(
+            exchange.request.header("host") == streams and exchange.request.header("authorization")
+            for exchange in case.exchanges
+        )
+        if not shown:
+            return case
+        moved = tuple(_moved(exchange, streams, api) for exchange in case.exchanges)
+        return msgspec.structs.replace(case, exchanges=moved)
+
     def derive(self, case: Case) -> Sequence[Step]:
         """A call for each prediction that was created, and one for a list of models."""
         steps: list[Step] = []
         for index, exchange in enumerate(case.exchanges):
             call: Chat | ListModels
+            if self._asked_again(case, index):
+                continue
             if self._creates(exchange):
                 call = self._chat(case, exchange)
             elif exchange.request.method == "GET" and _LIST.fullmatch(exchange.request.path):
@@ -66,6 +84,8 @@ class Replicate(CaseProtocol):
                 continue  # the next page of the same list
             access = self._access(exchange)
             start = index if steps else 0
+            while start and self._asked_again(case, start - 1):
+                start -= 1
             steps.append(Step(start=start, answer=index, access=access, call=call))
         return steps
 
@@ -91,6 +111,10 @@ class Replicate(CaseProtocol):
             access = msgspec.structs.replace(step.access, api_key=_PLACEHOLDER_KEY)
             return msgspec.structs.replace(step, access=access)
         return super().relaxed(step, error)
+
+    def _asked_again(self, case: Case, index: int) -> bool:
+        """True where the next exchange is the same call, put in another way."""
+        return False
 
     def _creates(self, exchange: Exchange) -> bool:
         request = exchange.request
@@ -136,12 +160,36 @@ class Cog(Replicate):
         """There is one origin."""
         return base
 
+    def placed(self, case: Case) -> Case:
+        """There is one origin."""
+        return case
+
+    def _asked_again(self, case: Case, index: int) -> bool:
+        """A model that does not stream says so with 406 (section 8), and is asked plainly."""
+        following = case.exchanges[index + 1 : index + 2]
+        refused = case.exchanges[index].response.status == 406
+        return refused and any(map(self._creates, following))
+
     def _creates(self, exchange: Exchange) -> bool:
         request = exchange.request
         return request.method in ("POST", "PUT") and bool(_COG.fullmatch(request.path))
 
     def _whole(self, case: Case, exchange: Exchange) -> bool:
         return "event-stream" not in exchange.request.header("accept")
+
+
+def _moved(exchange: Exchange, old: str, new: str) -> Exchange:
+    """The exchange with one host under the name of another."""
+    headers = tuple(
+        (name, new if value == old and name.lower() == "host" else value)
+        for name, value in exchange.request.headers
+    )
+    response = exchange.response
+    if "json" in response.header("content-type"):
+        body = response.content.replace(f"://{old}/".encode(), f"://{new}/".encode())
+        response = msgspec.structs.replace(response, chunks=(Chunk(body),))
+    request = msgspec.structs.replace(exchange.request, headers=headers)
+    return msgspec.structs.replace(exchange, request=request, response=response)
 
 
 def _model(path: str, body: Mapping[str, Any]) -> str:
