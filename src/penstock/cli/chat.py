@@ -106,10 +106,11 @@ def chat(
         messages = [{"role": "system", "content": system}] if system else []
         messages.append({"role": "user", "content": "\n\n".join([*texts, asked]).strip("\n")})
         parameters["media"] = media
-        if no_stream:
-            whole(client, screen, name, messages, parameters)
-        else:
-            ask(client, screen, name, messages, parameters)
+        show = whole if no_stream else ask
+        try:
+            show(client, screen, name, messages, parameters)
+        except KeyboardInterrupt:
+            raise click.exceptions.Exit(130) from None
 
 
 def ask(
@@ -131,11 +132,12 @@ def ask(
 
 def whole(
     client: Client, screen: Screen, model: str, messages: Messages, parameters: dict[str, Any]
-) -> None:
-    """Show one whole answer; raises as ``ask`` does."""
+) -> str:
+    """Show one whole answer and return its text; raises as ``ask`` does."""
     with _told(screen):
         reply = client.complete(model, messages, **parameters)
     screen.reply(reply)
+    return reply.text
 
 
 @contextmanager

@@ -15,10 +15,12 @@ import click
 def models(config_path: str | None, provider: str | None, as_json: bool) -> None:
     """List the models of PROVIDER, or of every configured provider."""
     from penstock import sync
+    from penstock.cli.render import warn
     from penstock.errors import PenstockError
 
     failed = False
     with sync.Client(config=config_path) as client:
+        warn(client.settings.warnings)
         names = [provider] if provider else sorted(client.settings.providers)
         if not names:
             click.echo(
@@ -44,5 +46,5 @@ def _show(found: list[Any], as_json: bool) -> None:
             click.echo(msgspec.json.encode(info).decode())
             continue
         marks = [word for word in ("images", "reasoning", "tools") if getattr(info, word)]
-        about = info.name if info.name != info.id.partition("/")[2] else ""
+        about = "" if info.id.endswith(info.name) else info.name
         click.echo("\t".join(filter(None, [info.id, about, ", ".join(marks)])))

@@ -19,10 +19,8 @@ from penstock.types import (
     Notice,
     Reasoning,
     Reply,
-    Started,
     Text,
     ToolCall,
-    Usage,
     Waiting,
 )
 
@@ -125,7 +123,7 @@ class Screen:
     def say(self, text: str) -> None:
         """A line for the user."""
         self._clear()
-        self._note(text + "\n")
+        self._note(harmless(text) + "\n")
 
     def _finished(self, event: Finished) -> None:
         self.end()
@@ -171,10 +169,14 @@ class Screen:
 
 
 def _plain(value: Event | Reply) -> object:
-    plain: object = msgspec.to_builtins(value)
-    if isinstance(plain, dict) and value.__class__ not in (Text, Started, Usage):
-        plain.pop("conversation", None)
-    return plain
+    """What is told as JSON: all that is set, and the finish reason even where it is unknown."""
+    told = {}
+    for name in value.__struct_fields__:
+        item = getattr(value, name)
+        if name == "finish_reason" or (name != "conversation" and item not in (None, "", ())):
+            told[name] = item
+    tag = value.__struct_config__.tag
+    return told if tag is None else {"type": tag, **told}
 
 
 def warn(warnings: tuple[str, ...]) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import click
 import msgspec
 
 from penstock.cli.chat import ask
 from penstock.cli.render import Screen
 from penstock.errors import PenstockError
+
+if TYPE_CHECKING:
+    from penstock.sync import Client
 
 _HELP = """/model NAME   go on with another model
 /system TEXT  set the system message; without TEXT take it away
@@ -26,7 +28,7 @@ class Talk:
 
     def __init__(
         self,
-        client: Any,
+        client: Client,
         screen: Screen,
         model: str,
         system: str | None,
@@ -50,13 +52,16 @@ class Talk:
             except EOFError:
                 self._screen.say("")
                 return
+            except KeyboardInterrupt:
+                self._screen.say("")  # the line is thrown away; Ctrl-D or /quit leave
+                continue
             if line.startswith("/"):
                 if not self._command(*line[1:].split(" ", 1)):
                     return
             elif line:
                 self._turn(line)
 
-    def _turn(self, question: str) -> None:
+    def _turn(self, question: str) -> bool:
         self._messages.append({"role": "user", "content": question})
         system = [{"role": "system", "content": self._system}] if self._system else []
         try:
@@ -69,12 +74,13 @@ class Talk:
             )
         except KeyboardInterrupt:
             self._messages.pop()
-            return
+            return False
         except PenstockError as error:
             self._messages.pop()
             self._screen.say(f"Error: {error}")
-            return
+            return False
         self._messages.append({"role": "assistant", "content": text})
+        return True
 
     def _command(self, name: str, rest: str = "") -> bool:
         rest = rest.strip()
@@ -90,7 +96,7 @@ class Talk:
             self._save(Path(rest).expanduser())
         elif name == "history":
             for message in self._messages:
-                click.echo(f"{message['role']}: {message['content']}", err=True)
+                self._screen.say(f"{message['role']}: {message['content']}")
         elif name == "clear":
             self._messages.clear()
         else:
@@ -107,12 +113,13 @@ class Talk:
         self._screen.say(f"now {model}")
 
     def _retry(self) -> None:
-        while self._messages and self._messages[-1]["role"] == "assistant":
-            self._messages.pop()
-        if self._messages:
-            self._turn(self._messages.pop()["content"])
-        else:
+        before = list(self._messages)
+        if not before:
             self._screen.say("there is no question to ask again")
+            return
+        del self._messages[-2:]
+        if not self._turn(before[-2]["content"]):
+            self._messages = before  # the answer that was there stays
 
     def _save(self, file: Path) -> None:
         data = {"model": self._model, "system": self._system, "messages": self._messages}

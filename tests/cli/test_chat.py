@@ -1,0 +1,234 @@
+"""``penstock chat``: the answer on stdout, everything else on stderr, a stop that arrives."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from penstock.cli.render import Screen, harmless, waiting_words
+from penstock.types import Finished, Notice, Reasoning, Text, ToolCall, Waiting
+from tests.cli.conftest import Run, Servers
+
+PROGRAM = [sys.executable, "-m", "penstock"]
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for ``condition``, for ten seconds at most."""
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.01)
+
+
+def test_the_answer_alone_is_on_stdout(run: Run, configured: Path) -> None:
+    done = run("chat", "-m", "openassistant/OA_SFT_Llama_30B_6", "one  two\tthree")
+    assert (done.code, done.out, done.err) == (0, "one  two\tthree\n", "")
+
+
+def test_words_become_one_question_for_the_default_model(run: Run, configured: Path) -> None:
+    assert run("chat", "one", "two").out == "one two\n"
+
+
+@pytest.mark.parametrize("arguments", [["-"], []])
+def test_a_question_comes_from_standard_input(
+    run: Run, configured: Path, arguments: list[str]
+) -> None:
+    assert run("chat", *arguments, stdin="Žluťoučký 水".encode()).out == "Žluťoučký 水\n"
+
+
+def test_input_that_is_no_text_is_told(run: Run, configured: Path) -> None:
+    done = run("chat", "-", stdin=b"\xff\xfe")
+    assert (done.code, done.err) == (1, "Error: standard input is not UTF-8 text\n")
+
+
+def test_nothing_to_ask_is_told(run: Run, configured: Path) -> None:
+    done = run("chat", "-", stdin=b" \n")
+    assert (done.code, done.err) == (1, "Error: the question is empty\n")
+
+
+def test_files_are_added_to_the_question(run: Run, configured: Path) -> None:
+    Path("a.txt").write_text("first")
+    done = run("chat", "-f", "a.txt", "then")
+    assert done.out == "first\n\nthen\n"
+
+
+def test_a_file_that_is_no_text_is_told(run: Run, configured: Path) -> None:
+    Path("a.bin").write_bytes(b"\xff\x00")
+    assert run("chat", "-f", "a.bin", "then").err == "Error: a.bin is not UTF-8 text\n"
+
+
+def test_an_image_travels_as_an_image(run: Run, configured: Path, servers: Servers) -> None:
+    Path("a.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    done = run("chat", "-m", "allenai/Molmo2-8B", "-f", "a.png", "see")
+    assert (done.code, done.out) == (0, "see\n")
+
+
+def test_limits_reach_the_server_and_the_finish_is_told(run: Run, configured: Path) -> None:
+    done = run("chat", "--max-tokens", "2", "-p", "seed=3", "one two three four")
+    assert (done.out, done.err) == ("one two\n", "[finish: length]\n")
+
+
+def test_events_as_json(run: Run, configured: Path) -> None:
+    done = run("chat", "--json", "-m", "openai_compatible/sandbox-model", "one two")
+    events = [json.loads(line) for line in done.out.splitlines()]
+    assert [event["text"] for event in events if event["type"] == "text"] == ["one", " two"]
+    assert events[-1]["type"] == "finished"
+    assert events[-1]["finish_reason"] == "stop"
+
+
+def test_a_failure_as_json_is_the_last_line(run: Run, configured: Path) -> None:
+    done = run("chat", "--json", "FAIL")
+    assert done.code == 1
+    assert json.loads(done.out.splitlines()[-1])["kind"] == "model"
+    assert done.err.startswith("Error: h2o: ")
+
+
+def test_a_whole_answer(run: Run, configured: Path) -> None:
+    assert run("chat", "--no-stream", "one two").out == "one two\n"
+    reply = json.loads(run("chat", "--no-stream", "--json", "one two").out)
+    assert (reply["text"], reply["finish_reason"]) == ("one two", "stop")
+
+
+def test_what_came_before_a_failure_stays(run: Run, configured: Path) -> None:
+    done = run("chat", "FAIL soon")
+    assert (done.code, done.out) == (1, "FAIL soon\n")
+    assert "out of memory" in done.err
+
+
+def test_warnings_of_the_configuration_are_told(
+    run: Run, configured: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PENSTOCK_TIMOUT_IDLE", "3")
+    done = run("chat", "one")
+    assert done.out == "one\n"
+    assert "did you mean PENSTOCK_TIMEOUT_IDLE?" in done.err
+
+
+@pytest.mark.parametrize("extra", [[], ["--no-stream"]])
+def test_an_interrupt_stops_the_remote_side(
+    configured: Path, servers: Servers, extra: list[str]
+) -> None:
+    before = servers.state("h2o").runs.cancelled
+    program = subprocess.Popen(
+        [*PROGRAM, "chat", *extra, "HOLD"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    until(lambda: servers.state("h2o").runs.running == 1)
+    if not extra:
+        assert program.stdout is not None
+        assert program.stdout.read(4) == b"HOLD"
+    program.send_signal(signal.SIGINT)
+    _, said = program.communicate(timeout=20)
+    assert program.returncode == 130
+    assert said.decode().endswith("Stopped, here and on the server.\n")
+    until(lambda: servers.state("h2o").runs.cancelled == before + 1)
+    assert servers.state("h2o").conversations.left == []
+
+
+class Terminal:
+    """A program on a terminal of its own."""
+
+    def __init__(self, *arguments: str) -> None:
+        self._main, side = pty.openpty()
+        environment = {**os.environ, "TERM": "dumb", "NO_COLOR": "1"}
+        self.program = subprocess.Popen(
+            [*PROGRAM, *arguments],
+            stdin=side,
+            stdout=side,
+            stderr=side,
+            env=environment,
+            start_new_session=True,
+        )
+        os.close(side)
+        self.shown = ""
+
+    def expect(self, words: str) -> None:
+        """Read until ``words`` have been shown; what came before them is gone."""
+        while words not in self.shown:
+            try:
+                self.shown += os.read(self._main, 65536).decode()
+            except OSError:  # the program has ended
+                pytest.fail(f"{words!r} was not shown: {self.shown!r}")
+        self.shown = self.shown.partition(words)[2]
+
+    def type(self, line: str) -> None:
+        os.write(self._main, line.encode() + b"\n")
+
+    def end(self) -> int:
+        code = self.program.wait(10)
+        os.close(self._main)
+        return code
+
+
+def test_a_conversation_in_the_terminal(configured: Path, servers: Servers) -> None:
+    terminal = Terminal("chat")
+    terminal.expect("h2o/falcon-40b - /help for commands")
+    terminal.expect("> ")
+    terminal.type("/model openai_compatible/sandbox-model")
+    terminal.expect("now openai_compatible/sandbox-model")
+    terminal.type("/model nobody/x")
+    terminal.expect("Error: 'nobody/x' names no provider")
+    terminal.type("first question")
+    terminal.expect("first question\r\nfirst question\r\n")
+    terminal.type("/retry")
+    terminal.expect("/retry\r\nfirst question\r\n")
+    terminal.type("HOLD")
+    terminal.expect(" on on")
+    os.killpg(terminal.program.pid, signal.SIGINT)
+    terminal.expect("Stopped, here and on the server.")
+    terminal.type("FAIL")
+    terminal.expect("Error: openai_compatible: ")
+    terminal.type("/save talk.json")
+    terminal.expect("saved to talk.json")
+    terminal.type("/system Be brief.")
+    terminal.type("/clear")
+    terminal.type("/retry")
+    terminal.expect("there is no question to ask again")
+    terminal.type("/save nowhere/talk.json")
+    terminal.expect("cannot be written")
+    terminal.type("/what")
+    terminal.expect("/quit")
+    terminal.type("/quit")
+    assert terminal.end() == 0
+    saved = json.loads(Path("talk.json").read_text())
+    assert saved["messages"] == [
+        {"role": "user", "content": "first question"},
+        {"role": "assistant", "content": "first question"},
+    ]
+
+
+def test_waiting_is_a_sentence() -> None:
+    assert waiting_words(Waiting("queue", 2, 7)) == "in the queue: place 2 of 7"
+    assert waiting_words(Waiting("queue")) == "in the queue: waiting"
+    assert waiting_words(Waiting("cold_start")) == "the model is starting"
+    assert waiting_words(Waiting("running")) == "the model is at work"
+
+
+def test_control_sequences_of_a_server_are_no_orders_to_the_terminal() -> None:
+    assert harmless("a\x1b]52;c;x\x07b\x9b2J\r\n\tc") == "a\ufffd]52;c;x\ufffdb\ufffd2J\ufffd\n\tc"
+
+
+def test_what_is_not_the_answer_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    screen = Screen()
+    screen.event(Waiting("cold_start"))
+    screen.event(Reasoning("hm"))
+    screen.event(Reasoning(", well"))
+    screen.event(Text("yes\x1b"))
+    screen.event(ToolCall(0, "1", "look", '{"a"'))
+    screen.event(Finished("tool_calls", warnings=(Notice("parameter_dropped", "seed"),)))
+    out, err = capsys.readouterr()
+    assert out == "yes\x1b\n"  # no terminal: the answer is data
+    assert err.splitlines() == [
+        "hm, well",
+        'look{"a"',
+        "[finish: tool_calls]",
+        "[note: a parameter was dropped: seed]",
+    ]
