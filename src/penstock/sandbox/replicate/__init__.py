@@ -2,7 +2,8 @@
 
 Ideas by module: `models` (the catalogue and its schemas), `inputs` (bodies to values, and what
 is refused of them), `refusals` (error bodies), `prediction` (the object and its two writers),
-`channel` (the event stream as nchan frames it), `pages` (lists), `server` (ports, keys, routes).
+`channel` (the event stream as nchan frames it), `listening` (its readers), `pages` and `lists`
+(what can be looked up), `server` (ports, keys, routes).
 Facts: wire/replicate.md.
 """
 

@@ -29,8 +29,9 @@ from penstock.sandbox.replicate.inputs import (
     seconds_until_cancel,
 )
 from penstock.sandbox.replicate.listening import Listening
+from penstock.sandbox.replicate.lists import Lists, named
 from penstock.sandbox.replicate.models import Model, OutputKind
-from penstock.sandbox.replicate.pages import MODELS_PER_PAGE, PREDICTIONS_PER_PAGE, page_of
+from penstock.sandbox.replicate.pages import PREDICTIONS_PER_PAGE
 from penstock.sandbox.replicate.prediction import LOGS, Asked, Origins, Prediction
 from penstock.sandbox.run import Run
 from penstock.sandbox.script import Prompt, Said, Script
@@ -97,9 +98,11 @@ class ReplicateServer(Server):
         if self.options.boot:
             self.script = _Booting(self.script, self.options.boot)
         self.predictions: dict[str, Prediction] = {}
+        self._by_token: dict[str, Prediction] = {}
         self._throttled = self.options.throttled
         self._creates = 0
         self._cancels: deque[str] = deque(maxlen=LOG_LENGTH)
+        self._lists = Lists(self.options.outputs, self.options.page)
         self._listening = Listening(self, self._channel, self.options.stream, self.options.second)
 
     def routes(self) -> Sequence[web.RouteDef]:
@@ -113,15 +116,7 @@ class ReplicateServer(Server):
             ("GET", "/v1/predictions", self._list_predictions),
             ("GET", "/v1/predictions/{id}", self._state_of),
             ("POST", "/v1/predictions/{id}/cancel", self._cancel),
-            ("GET", "/v1/models", self._list_models),
-            ("QUERY", "/v1/models", self._search_models),
-            ("GET", "/v1/search", self._search),
-            ("GET", model, self._model),
-            ("GET", f"{model}/versions", self._versions),
-            ("GET", f"{model}/versions/{{id}}", self._version),
-            ("GET", "/v1/deployments", self._deployments),
-            ("GET", deployment, self._deployment),
-            ("GET", "/v1/account", self._account),
+            *self._lists.routes(),
             ("*", "/{rest:.*}", self._nothing),
         )
         return [web.route(method, path, self._keyed(handler)) for method, path, handler in known]
@@ -146,7 +141,7 @@ class ReplicateServer(Server):
     # -- creating ------------------------------------------------------------------------------
 
     async def _create_official(self, request: web.Request) -> web.StreamResponse:
-        model = models.find_model(_named(request))
+        model = models.find_model(named(request))
         if model is None or not model.official:
             return refusals.no_resource()
         return await self._create(request, model)
@@ -155,10 +150,10 @@ class ReplicateServer(Server):
         return await self._create(request, None)
 
     async def _create_deployed(self, request: web.Request) -> web.StreamResponse:
-        served = models.DEPLOYMENTS.get(_named(request))
+        served = models.DEPLOYMENTS.get(named(request))
         if served is None:
             return refusals.no_resource()
-        return await self._create(request, models.find_model(served), _named(request))
+        return await self._create(request, models.find_model(served), named(request))
 
     async def _create(
         self, request: web.Request, model: Model | None, deployment: str | None = None
@@ -183,7 +178,7 @@ class ReplicateServer(Server):
             return refusals.no_credit()
         asked = Asked(
             model=asked_for,
-            output=self._output(asked_for),
+            output=self._lists.output(asked_for),
             input=given,
             deployment=deployment,
             deadline=seconds_until_cancel(request.headers.get("cancel-after")),
@@ -194,6 +189,8 @@ class ReplicateServer(Server):
         logs = LOGS if self.options.logs else ""
         prediction = Prediction(asked, len(self.predictions) + 1, self.options.boot, logs)
         self.predictions[prediction.ident] = prediction
+        if prediction.token is not None:
+            self._by_token[prediction.token] = prediction
         self.note_created(prediction.ident)
 
         def ended(_: Run) -> None:
@@ -295,8 +292,7 @@ class ReplicateServer(Server):
         return reply(200, body, JSON_TYPE, headers)
 
     def _channel(self, token: str) -> Channel | None:
-        found = (one for one in self.predictions.values() if one.token == token)
-        prediction = next(found, None)
+        prediction = self._by_token.get(token)
         return None if prediction is None or self._expired(prediction) else prediction.channel
 
     def _expired(self, prediction: Prediction) -> bool:
@@ -309,59 +305,9 @@ class ReplicateServer(Server):
             one.number: one.web(origins, removed=self._expired(one))
             for one in reversed(self.predictions.values())
         }
-        return self._page(request, listed, PREDICTIONS_PER_PAGE)
+        return self._lists.page(request, listed, PREDICTIONS_PER_PAGE)
 
-    # -- models, deployments, account ----------------------------------------------------------
-
-    async def _list_models(self, request: web.Request) -> web.Response:
-        listed = enumerate(self._listed(model) for model in models.CATALOGUE)
-        return self._page(request, dict(listed), MODELS_PER_PAGE)
-
-    async def _search_models(self, request: web.Request) -> web.Response:
-        found = [self._listed(model) for model in _matching(await request.text())]
-        body = {"next": None, "previous": None, "results": found}
-        return _json(body)
-
-    async def _search(self, request: web.Request) -> web.Response:
-        query = request.query.get("query", "")
-        found = [{"model": self._listed(model), "metadata": {}} for model in _matching(query)]
-        body = {"query": query, "models": found, "collections": [], "pages": []}
-        return _json(body)
-
-    async def _model(self, request: web.Request) -> web.Response:
-        model = models.find_model(_named(request))
-        if model is None:
-            return refusals.not_found()
-        return _json(self._listed(model))
-
-    async def _versions(self, request: web.Request) -> web.Response:
-        model = models.find_model(_named(request))
-        if model is None:
-            return refusals.not_found()
-        if model.official:
-            return refusals.no_versions()
-        versions = [models.version_object(model, self._output(model))]
-        body = {"next": None, "previous": None, "results": versions}
-        return _json(body)
-
-    async def _version(self, request: web.Request) -> web.Response:
-        model = models.find_model(_named(request))
-        if model is None or model.version != request.match_info["id"]:
-            return refusals.not_found()
-        version = models.version_object(model, self._output(model))
-        return _json(version)
-
-    async def _deployments(self, request: web.Request) -> web.Response:
-        listed: list[object] = [_deployment(name) for name in models.DEPLOYMENTS]
-        return self._page(request, dict(enumerate(listed)), MODELS_PER_PAGE)
-
-    async def _deployment(self, request: web.Request) -> web.Response:
-        if _named(request) not in models.DEPLOYMENTS:
-            return refusals.not_found()
-        return _json(_deployment(_named(request)))
-
-    async def _account(self, request: web.Request) -> web.Response:
-        return _json(_ACCOUNT)
+    # -- what all share ------------------------------------------------------------------------
 
     async def _picture(self, request: web.Request) -> web.Response:
         prediction = self.predictions.get(request.match_info["id"])
@@ -371,8 +317,6 @@ class ReplicateServer(Server):
 
     async def _nothing(self, request: web.Request) -> web.Response:
         return refusals.no_resource()
-
-    # -- what all share ------------------------------------------------------------------------
 
     def _keyed(self, handler: Handler) -> Handler:
         right = {TOKEN, *self.options.tokens}
@@ -390,12 +334,6 @@ class ReplicateServer(Server):
 
         return guarded
 
-    def _listed(self, model: Model) -> dict[str, object]:
-        return models.listed(model, self._output(model))
-
-    def _output(self, model: Model) -> OutputKind:
-        return self.options.outputs.get(model.id, model.output)
-
     def _origins(self, request: web.Request) -> Origins:
         """Both ports by the host name the client used, so that it may trust them."""
         port = self.urls["stream"].rpartition(":")[2]
@@ -404,13 +342,6 @@ class ReplicateServer(Server):
 
     def _own_origins(self) -> Origins:
         return Origins(self.urls[""], self.urls["stream"])
-
-    def _page(self, request: web.Request, items: dict[int, object], size: int) -> web.Response:
-        url = self._origins(request).api + request.path
-        page = page_of(items, request.query.get("cursor"), self.options.page or size, url)
-        if page is None:
-            return refusals.not_found("Invalid cursor")
-        return _json(page)
 
 
 class _Booting:
@@ -427,52 +358,11 @@ class _Booting:
                 yield one
 
 
-def _json(value: object) -> web.Response:
-    return reply(200, msgspec.json.encode(value), JSON_TYPE)
-
-
 def _left(request: web.Request) -> int:
     """Requests left in this second, as recorded for one at a time (section 3)."""
     if request.method == "POST":
         return _CREATES
     return _STATES if request.path.startswith("/v1/predictions/") else _OTHERS
-
-
-_ACCOUNT = {
-    "type": "user",
-    "username": "sandbox",
-    "name": "Sandbox",
-    "github_url": "https://github.com/sandbox",
-}
-
-
-def _deployment(name: str) -> dict[str, object]:
-    owner, _, own = name.partition("/")
-    model = models.find_model(models.DEPLOYMENTS[name])
-    assert model is not None
-    release = {
-        "number": 1,
-        "model": model.id,
-        "version": model.version,
-        "created_at": "2024-07-23T15:41:34.688650Z",
-        "created_by": _ACCOUNT,
-        "configuration": {"hardware": "cpu", "min_instances": 0, "max_instances": 1},
-    }
-    return {"owner": owner, "name": own, "current_release": release}
-
-
-def _matching(query: str) -> list[Model]:
-    # Some clients send the words as a JSON text.
-    words = query.strip('"').lower().split()
-    return [
-        model
-        for model in models.CATALOGUE
-        if all(word in f"{model.id} {model.description}".lower() for word in words)
-    ]
-
-
-def _named(request: web.Request) -> str:
-    return f"{request.match_info['owner']}/{request.match_info['name']}"
 
 
 def _has_port(host: str) -> bool:
