@@ -37,7 +37,7 @@ def path(config_path: str | None) -> None:
     settings = _load(config_path)
     if settings.file is None:
         click.echo("no configuration file was found", err=True)
-        raise SystemExit(1)
+        raise click.exceptions.Exit(1)
     click.echo(settings.file)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from penstock.types import ModelInfo
 
 
 @click.command()
@@ -35,10 +37,10 @@ def models(config_path: str | None, provider: str | None, as_json: bool) -> None
                 failed = True
                 click.echo(f"{name}: {error.message}", err=True)
     if failed:
-        sys.exit(1)
+        raise click.exceptions.Exit(1)
 
 
-def _show(found: list[Any], as_json: bool) -> None:
+def _show(found: list[ModelInfo], as_json: bool) -> None:
     import msgspec
 
     for info in found:

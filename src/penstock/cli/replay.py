@@ -14,4 +14,4 @@ def replay(paths: tuple[str, ...]) -> None:
     """
     from penstock.testing.__main__ import main
 
-    raise SystemExit(main(["replay", *paths]))
+    raise click.exceptions.Exit(main(["replay", *paths]))

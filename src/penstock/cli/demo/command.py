@@ -72,4 +72,4 @@ def demo(
         model=answers,
     )
     if asyncio.run(play(plan, Board(console()))):
-        raise SystemExit(1)
+        raise click.exceptions.Exit(1)
