@@ -151,7 +151,7 @@ class _Reader:
             reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
             raise ConfigError(f"{file} cannot be read: {reason}") from None
         except tomllib.TOMLDecodeError as error:
-            raise ConfigError(_not_toml(file, str(error))) from None
+            raise ConfigError(_not_toml(file, self._text, str(error))) from None
         for name in data.get("providers", {}) if isinstance(data.get("providers"), dict) else ():
             if not _PROVIDER_NAME.fullmatch(name):
                 raise ConfigError(
@@ -263,10 +263,8 @@ class _Reader:
             self._fail(key, f"there is no such provider, and it has no base_url{hint}")
         limits = timeouts
         if table.timeout is not None:
-            short = self._checked(f"{key}.timeout", Timeouts.of, table.timeout)
-            limits = msgspec.structs.replace(
-                limits, first_content=short.first_content, idle=short.idle
-            )
+            both = self._seconds(f"{key}.timeout", table.timeout)
+            limits = msgspec.structs.replace(limits, first_content=both, idle=both)
         base_url = table.base_url
         if base_url is not None:
             base_url = self._checked(f"{key}.base_url", base_url_of, base_url)
@@ -290,13 +288,15 @@ class _Reader:
         changes: dict[str, float | None] = {}
         for name in Timeouts.ALL:
             value = getattr(table, name)
-            if value is False:
-                changes[name] = None
-            elif value is True or (value is not None and not 0 < value < float("inf")):
-                self._fail(f"{key}.{name}", "it must be a positive number of seconds, or false")
-            elif value is not None:
-                changes[name] = float(value)
+            if value is not None:
+                off = value is False
+                changes[name] = None if off else self._seconds(f"{key}.{name}", value)
         return msgspec.structs.replace(base, **changes)
+
+    def _seconds(self, key: str, value: float) -> float:
+        if value is True or not 0 < value < float("inf"):
+            self._fail(key, "it must be a positive number of seconds")
+        return float(value)
 
     def _session(self, table: ConnectionTable) -> SessionConfig:
         if table.connections < 1:
@@ -393,13 +393,13 @@ def _variable(provider: str, key: str) -> str:
     return f"PENSTOCK_{provider.replace('-', '_').upper()}_{key.upper()}"
 
 
-def _not_toml(file: Path, message: str) -> str:
+def _not_toml(file: Path, text: str, message: str) -> str:
     """The parser's complaint without anything of the text, which may be a secret."""
     reason, _, place = message.partition(" (at ")
-    line = re.search(r"line (\d+)", place)
-    where = f"{file}:{line.group(1)}" if line else f"{file}"
-    plain = reason if line and re.fullmatch(r"[A-Za-z /-]+", reason) else ""
-    return f"{where}: this is not valid TOML{': ' if plain else ''}{plain.lower()}"
+    found = re.search(r"line (\d+)", place)
+    line = int(found.group(1)) if found else text.rstrip().count("\n") + 1
+    plain = f": {reason.lower()}" if re.fullmatch(r"[A-Za-z /-]+", reason) else ""
+    return f"{file}:{line}: this is not valid TOML{plain}"
 
 
 def _plain(reason: str) -> str:
