@@ -39,7 +39,10 @@ def complaint(tmp_path: Path, text: str = "", env: Mapping[str, str] | None = No
 # -- what is read ------------------------------------------------------------------------------
 
 
-def test_nothing_configured_is_all_defaults() -> None:
+def test_nothing_configured_is_all_defaults(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     settings = load(env={"HOME": "/nowhere"}, known=KNOWN)
     assert settings == Settings()
 
@@ -238,8 +241,8 @@ def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
         (
             "[providers.h2oo]",
             (
-                "penstock.toml:1: providers.h2oo: there is no such provider, and it has no base_url; "
-                "did you mean h2o?"
+                "penstock.toml:1: providers.h2oo: there is no such provider, and it has no base_url"
+                "; did you mean h2o?"
             ),
         ),
         (
@@ -281,15 +284,15 @@ def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
         (
             '[providers.h2o]\nbase_url = "ftp://x"',
             (
-                "penstock.toml:2: providers.h2o.base_url: base_url must be an http or https URL, as in "
-                "https://host/prefix"
+                "penstock.toml:2: providers.h2o.base_url: base_url must be an http or https URL, "
+                "as in https://host/prefix"
             ),
         ),
         (
             'a = "geheim"x',
             (
-                "penstock.toml:1: this is not valid TOML: expected newline or end of document after a "
-                "statement"
+                "penstock.toml:1: this is not valid TOML: expected newline or end of document "
+                "after a statement"
             ),
         ),
         ('a = "b"\na = "c"', "penstock.toml:2: this is not valid TOML: cannot overwrite a value"),
@@ -319,8 +322,8 @@ def test_a_mistake_in_the_file_names_file_line_and_key(
         (
             {"PENSTOCK_H2O_BASE_URL": "http://u:geheim@h"},
             (
-                "PENSTOCK_H2O_BASE_URL: providers.h2o.base_url: base_url must not hold credentials, "
-                "a query or a fragment"
+                "PENSTOCK_H2O_BASE_URL: providers.h2o.base_url: base_url must not hold "
+                "credentials, a query or a fragment"
             ),
         ),
     ],

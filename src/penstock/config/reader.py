@@ -12,6 +12,7 @@ from typing import Any, NoReturn, TypeVar
 
 import msgspec
 
+from penstock.config.environment import TOP_VARIABLES, mistyped, understood, variables_of
 from penstock.config.places import leaves, line_of
 from penstock.config.settings import (
     SECRET_KEYS,
@@ -32,28 +33,6 @@ T = TypeVar("T")
 
 _ARGUMENT = "argument"
 _PROVIDER_NAME = re.compile(r"[A-Za-z0-9_-]+")
-_ENV_PROVIDER_KEYS = ("base_url", "api_key", "dialect", "proxy", "timeout")
-_ENV_TOP = {
-    "PENSTOCK_DEFAULT_MODEL": "default_model",
-    "PENSTOCK_COOKIES": "cookies",
-    "PENSTOCK_PROXY": "connection.proxy",
-    "PENSTOCK_NO_PROXY": "connection.no_proxy",
-    "PENSTOCK_CA_BUNDLE": "connection.ca_bundle",
-    "PENSTOCK_TRUST_ENV": "connection.trust_env",
-    "PENSTOCK_CONNECTIONS": "connection.connections",
-    **{f"PENSTOCK_TIMEOUT_{name.upper()}": f"timeouts.{name}" for name in Timeouts.ALL},
-}
-_ENV_OTHERS = frozenset(
-    {
-        "PENSTOCK_CONFIG",
-        "PENSTOCK_BACKEND_API_KEY",
-        "PENSTOCK_DEMO_PROVIDER",
-        "PENSTOCK_DEMO_QUESTION",
-    }
-)
-"""Read elsewhere: here, or by a command as one of its options."""
-
-_YES, _NO = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 _TYPE_WORDS = {
     "array": "a list",
     "bool": "true or false",
@@ -177,10 +156,8 @@ class _Reader:
     def _read_env(self, overrides: Mapping[str, Any]) -> None:
         tables = self._data.get("providers")
         names = dict.fromkeys((*self._known, *(tables if isinstance(tables, dict) else ())))
-        read = set(_ENV_OTHERS)
         for name in names:
-            variables = {key: _variable(name, key) for key in _ENV_PROVIDER_KEYS}
-            read.update(variables.values())
+            variables = variables_of(name)
             elsewhere = (
                 self._env.get(variables["base_url"])
                 or f"providers.{name}.base_url" in self._origins
@@ -191,44 +168,18 @@ class _Reader:
                 self._put(f"providers.{name}.api_key", self._env[vendor], vendor)
             for key, variable in variables.items():
                 self._take(variable, f"providers.{name}.{key}")
-        for variable, key in _ENV_TOP.items():
-            read.add(variable)
+        for variable, key in TOP_VARIABLES.items():
             self._take(variable, key)
-        self._check_variables(read)
+        self._warnings += mistyped(self._env, names)
 
     def _take(self, variable: str, key: str) -> None:
         value = self._env.get(variable, "").strip()
         if value:
             self._origins[key] = variable  # named if the value cannot be understood
-            self._put(key, self._understood(key, value), variable)
-
-    def _understood(self, key: str, value: str) -> Any:
-        """The text of a variable as the type that its key has."""
-        leaf = key.rpartition(".")[2]
-        if leaf == "no_proxy":
-            return [item.strip() for item in value.split(",") if item.strip()]
-        if leaf == "trust_env":
-            if value.lower() not in (*_YES, *_NO):
-                self._fail(key, "it must be true or false")
-            return value.lower() in _YES
-        if leaf == "connections":
-            return int(value) if value.isdecimal() else self._fail(key, "it must be a whole number")
-        if leaf == "timeout" or key.startswith("timeouts."):
-            if value.lower() in ("off", "none", "false") and leaf != "timeout":
-                return False
             try:
-                return float(value)
-            except ValueError:
-                self._fail(key, "it must be a number of seconds")
-        return value
-
-    def _check_variables(self, read: set[str]) -> None:
-        for variable in self._env:
-            ours = variable.startswith("PENSTOCK_") and not variable.endswith("_COMPLETE")
-            if ours and variable not in read:
-                close = get_close_matches(variable, sorted(read), n=1, cutoff=0.8)
-                hint = f"; did you mean {close[0]}?" if close else ""
-                self._warnings.append(f"{variable} is set, but nothing reads it{hint}")
+                self._put(key, understood(key, value), variable)
+            except ValueError as error:
+                self._fail(key, str(error))
 
     def _put(self, key: str, value: Any, origin: str) -> None:
         *parents, leaf = key.split(".")
@@ -387,10 +338,6 @@ class _Reader:
             origin = self._place(key)
         where = f"{origin}: " if origin else ""
         raise ConfigError(f"{where}{key}: {reason}", param=key)
-
-
-def _variable(provider: str, key: str) -> str:
-    return f"PENSTOCK_{provider.replace('-', '_').upper()}_{key.upper()}"
 
 
 def _not_toml(file: Path, text: str, message: str) -> str:
