@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from penstock import Client
+from penstock.errors import StreamCancelledError
 from penstock.providers import H2o
 from penstock.providers.framework import AsyncResult
 from penstock.sandbox import Sandbox
@@ -154,4 +155,91 @@ def test_a_program_that_ends_inside_an_answer(remote: Remote) -> None:
 
     with pytest.raises(SystemExit):
         asyncio.run(main())
+    remote.clean()
+
+
+def test_a_session_that_is_closed_leaves_its_streams_first(remote: Remote) -> None:
+    """By a client, whether its answer was dropped, is kept, or is being read."""
+
+    async def main() -> None:
+        async with Client(providers=remote.providers) as client:
+            async for _ in client.stream("h2o/falcon-40b", LONG):
+                break
+            kept = client.stream("h2o/falcon-40b", LONG)
+            await anext(kept)
+            read = client.stream("h2o/falcon-40b", LONG)
+            await anext(read)
+            reading = asyncio.ensure_future(read.reply())
+            await asyncio.sleep(0)
+        for late in (reading, kept.reply()):
+            with pytest.raises(StreamCancelledError) as caught:
+                await late
+            assert caught.value.provider == "h2o"
+        assert not client.session.outbox.failed
+
+    asyncio.run(main())
+    remote.clean()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        """
+        client = penstock.sync.Client(providers=PROVIDERS)
+        answer = client.stream("h2o/falcon-40b", LONG)
+        next(answer)
+        """,
+        """
+        client = penstock.sync.Client(providers=PROVIDERS)
+        for piece in client.stream("h2o/falcon-40b", LONG).text():
+            raise SystemExit
+        """,
+        """
+        base_url = PROVIDERS["h2o"]["base_url"]
+        pieces = penstock.providers.H2o.create_completion("falcon-40b", LONG, base_url=base_url)
+        next(pieces)
+        """,
+    ],
+    ids=["kept", "left", "class"],
+)
+def test_a_program_that_closes_nothing_ends_at_once_and_says_nothing(
+    remote: Remote, body: str
+) -> None:
+    ended = remote.script(body)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+    remote.clean()
+
+
+def test_an_interrupt_leaves_a_sync_call_after_its_cleanup_began(remote: Remote) -> None:
+    body = """
+        with penstock.sync.Client(providers=PROVIDERS) as client:
+            try:
+                for piece in client.stream("h2o/falcon-40b", LONG).text():
+                    print(piece, flush=True)
+            except KeyboardInterrupt:
+                session = client._client.session
+                print("interrupted", session.open_connections, len(session.outbox.pending) < 2)
+            assert client.close() == []
+        """
+    ended = remote.script(body, interrupt=True)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout.startswith("word")
+    assert "interrupted" in ended.stdout
+    remote.clean()
+
+
+def test_a_forked_child_starts_its_own_thread(remote: Remote) -> None:
+    body = """
+        import os
+        with penstock.sync.Client(providers=PROVIDERS) as client:
+            print(client.complete("h2o/falcon-40b", "a b").text, flush=True)
+            child = os.fork()
+            if child == 0:
+                with penstock.sync.Client(providers=PROVIDERS) as own:
+                    print(own.complete("h2o/falcon-40b", "c d").text, flush=True)
+                os._exit(7)
+            print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        """
+    ended = remote.script(body)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "a b\nc d\n7\n", "")
     remote.clean()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import threading
 
 import pytest
 
+from penstock.errors import StreamCancelledError
 from penstock.portal import Portal
 
 
@@ -24,7 +26,7 @@ def test_it_runs_in_one_thread_and_ends_with_its_last_user() -> None:
     assert portal.call(name_of_thread) == "penstock-portal"
     portal.release()
     assert "penstock-portal" not in {thread.name for thread in threading.enumerate()}
-    with pytest.raises(RuntimeError, match="not in use"):
+    with pytest.raises(RuntimeError, match="closed"):
         portal.call(name_of_thread)
 
 
@@ -108,3 +110,83 @@ def test_cleanups_under_way_may_end_before_the_thread_does() -> None:
     portal.call(begin)
     portal.release()
     assert done == ["cleaned"]
+
+
+def test_an_interrupted_wait_ends_after_the_cleanup() -> None:
+    portal = Portal()
+    done: list[str] = []
+
+    async def work() -> None:
+        try:
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.05)
+            done.append("cleaned")
+
+    portal.acquire()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            portal.call(work)
+        assert done == ["cleaned"]
+    finally:
+        portal.release()
+
+
+def test_a_call_that_the_end_of_the_portal_meets_gets_an_error() -> None:
+    portal = Portal()
+    begun = threading.Event()
+    errors: list[BaseException] = []
+
+    async def work() -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    def use() -> None:
+        try:
+            portal.call(work)
+        except StreamCancelledError as error:
+            errors.append(error)
+
+    portal.acquire()
+    thread = threading.Thread(target=use)
+    thread.start()
+    assert begun.wait(2)
+    portal.release()
+    thread.join(2)
+    assert len(errors) == 1
+
+
+def test_a_collected_user_does_not_wait() -> None:
+    portal = Portal()
+    gate = threading.Event()
+
+    async def last() -> None:
+        await asyncio.to_thread(gate.wait)
+
+    portal.acquire()
+    portal.discard(last)
+    assert "penstock-portal" in {thread.name for thread in threading.enumerate()}
+    gate.set()
+    for thread in threading.enumerate():
+        if thread.name == "penstock-portal":
+            thread.join(2)
+    with pytest.raises(RuntimeError, match="closed"):
+        portal.call(name_of_thread)
+
+
+def test_users_are_closed_at_the_exit() -> None:
+    portal = Portal()
+    closed: list[str] = []
+
+    class User:
+        def close(self) -> None:
+            closed.append("closed")
+            portal.release(self)
+
+    user = User()
+    portal.acquire(user)
+    portal.close()
+    portal.close()
+    assert closed == ["closed"]
+    assert user not in portal._known

@@ -238,7 +238,7 @@ class Client:
                 msgspec.structs.replace(request, stream=False) if stream.whole else request
             )
 
-        stream = AnswerStream(opener, provider=name, model=model)
+        stream = AnswerStream(opener, provider=name, model=model, owner=self.session)
         return stream
 
     def _make(self, config: ProviderConfig) -> Provider:

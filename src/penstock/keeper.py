@@ -9,6 +9,7 @@ generators of one context all at once, which leaves them broken.
 
 Laws:
 * a hold does not keep its stream alive, only what the stream owns;
+* who owns the connections (a session) leaves its streams before it closes them;
 * a context is left once, by whoever takes it first;
 * a stream that is being read is left by its reader, whom the end of the loop cancels as well;
 * a cleanup that fails is told to the log and never replaces the result.
@@ -33,13 +34,20 @@ class Hold:
     """What one open stream owns.
 
     Attributes:
+        owner: what was given for it.
         busy: a task is reading, and will leave the context itself if it is cancelled.
     """
 
-    def __init__(self, keeper: _Keeper, context: EventStream) -> None:
+    def __init__(self, keeper: _Keeper, context: EventStream, owner: object) -> None:
+        self.owner = owner
         self._keeper = keeper
         self._context: EventStream | None = context
         self.busy = False
+
+    @property
+    def left(self) -> bool:
+        """The context was left, or is being left."""
+        return self._context is None
 
     async def leave(self) -> None:
         """Leave the context, unless that was done or is under way."""
@@ -65,7 +73,7 @@ class _Keeper:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._holds: set[Hold] = set()
-        self._leaving: set[asyncio.Task[None]] = set()  # the loop holds its tasks weakly
+        self._leaving: dict[Hold, asyncio.Task[None]] = {}
         self._empty: asyncio.Future[None] = loop.create_future()
         self._task = loop.create_task(self._keep())
 
@@ -74,9 +82,9 @@ class _Keeper:
         """Nothing more can be held here."""
         return self._empty.done()
 
-    def hold(self, context: EventStream) -> Hold:
+    def hold(self, context: EventStream, owner: object) -> Hold:
         """Hold ``context`` until it is left."""
-        hold = Hold(self, context)
+        hold = Hold(self, context, owner)
         self._holds.add(hold)
         return hold
 
@@ -92,19 +100,29 @@ class _Keeper:
             self._loop.call_soon_threadsafe(self._start, hold)
 
     async def leave_all(self) -> None:
-        """Leave all that nobody is reading, for ``LAST_CLEANUPS`` seconds at most."""
-        for hold in list(self._holds):
-            if not hold.busy:
-                self._start(hold)
-        if self._leaving:
-            _, late = await asyncio.wait(set(self._leaving), timeout=LAST_CLEANUPS)
+        """Leave all that nobody is reading."""
+        # Anew: the end of the loop may have cancelled a task that had not begun.
+        await self._ended([self._start(hold) for hold in list(self._holds) if not hold.busy])
+
+    async def leave_of(self, owner: object) -> None:
+        """Leave all of ``owner``."""
+        of_owner = [hold for hold in self._holds if hold.owner is owner]
+        await self._ended([self._leaving.get(hold) or self._start(hold) for hold in of_owner])
+
+    async def _ended(self, tasks: list[asyncio.Task[None]]) -> None:
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=LAST_CLEANUPS)
             for task in late:
                 task.cancel()
 
-    def _start(self, hold: Hold) -> None:
-        task = self._loop.create_task(hold.leave())
-        self._leaving.add(task)
-        task.add_done_callback(self._leaving.discard)
+    def _start(self, hold: Hold) -> asyncio.Task[None]:
+        def forget(task: asyncio.Task[None]) -> None:
+            if self._leaving.get(hold) is task:
+                del self._leaving[hold]
+
+        task = self._leaving[hold] = self._loop.create_task(hold.leave())
+        task.add_done_callback(forget)
+        return task
 
     async def _keep(self) -> None:
         try:
@@ -121,13 +139,24 @@ _keepers: dict[asyncio.AbstractEventLoop, _Keeper] = {}
 """One for each loop that has open streams; an entry ends with its task."""
 
 
-def hold(context: EventStream) -> Hold:
-    """Hold an entered context of the running loop until it is left."""
+def hold(context: EventStream, owner: object = None) -> Hold:
+    """Hold an entered context of the running loop until it is left.
+
+    Args:
+        owner: who leaves it with ``leave_of`` before it closes what the context uses.
+    """
     loop = asyncio.get_running_loop()
     keeper = _keepers.get(loop)
     if keeper is None or keeper.ended:
         keeper = _keepers[loop] = _Keeper(loop)
-    return keeper.hold(context)
+    return keeper.hold(context, owner)
+
+
+async def leave_of(owner: object) -> None:
+    """Leave all streams of ``owner`` in the running loop; their readers get an error."""
+    keeper = _keepers.get(asyncio.get_running_loop())
+    if keeper is not None:
+        await keeper.leave_of(owner)
 
 
 async def leave_all() -> None:

@@ -51,15 +51,20 @@ class AnswerStream:
         started: ids the server gave, once known.
         finished: the end of the answer; None before it, and after an error.
         whole: set before it is entered where only the whole answer is wanted.
+
+    Args:
+        opener: makes the provider's context.
+        owner: the session whose end is this stream's end.
     """
 
-    def __init__(self, opener: Opener, *, provider: str, model: str) -> None:
+    def __init__(self, opener: Opener, *, provider: str, model: str, owner: object = None) -> None:
         self.provider = provider
         self.model = model
         self.started: Started | None = None
         self.finished: Finished | None = None
         self.whole = False
         self._opener = opener
+        self._owner = owner
         self._hold: Hold | None = None
         self._batches: AsyncIterator[Sequence[Event]] | None = None
         self._busy = False
@@ -129,8 +134,8 @@ class AnswerStream:
         """All events of the next network read; None after the end.
 
         Raises:
-            PenstockError: the answer failed; ``partial`` holds the text that had come. RuntimeError:
-                another task is reading; its reading goes on.
+            PenstockError: the answer failed; ``partial`` holds the text that had come.
+            RuntimeError: another task is reading; its reading goes on.
         """
         self._begin()
         try:
@@ -215,7 +220,7 @@ class AnswerStream:
             if isinstance(error, PenstockError):
                 self._complete(error)
             raise
-        self._hold = hold(context)
+        self._hold = hold(context, self._owner)
         if self._left:  # by another task, meanwhile
             await self._leave()
 
@@ -223,23 +228,27 @@ class AnswerStream:
         try:
             await self._enter()
             batch = await self._next_of()
-            if self._left:
+            if self._was_left():
                 raise StreamCancelledError("the answer was left while it was read")
             self._note(batch)
         except BaseException as error:
+            left = self._was_left()
             await self._leave()
             if isinstance(error, PenstockError):
-                if self._left:  # by another task, and what the reading then met says nothing
+                if left:  # by another task, and what the reading then met says nothing
                     error = StreamCancelledError("the answer was left while it was read")
                 self._complete(error)
                 raise error from None
             raise
         return batch
 
+    def _was_left(self) -> bool:
+        return self._left or (self._hold is not None and self._hold.left)
+
     async def _next_of(self) -> Sequence[Event]:
         held, batches = self._hold, self._batches
-        if held is None or batches is None:
-            raise StreamCancelledError("the answer was left before it began")
+        if held is None or batches is None or held.left:
+            raise StreamCancelledError("the answer was left before its end")
         held.busy = True
         try:
             batch = await anext(batches, None)

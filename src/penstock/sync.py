@@ -6,8 +6,8 @@ this works inside a running loop, too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from typing import Any, Self, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import Any, Self
 
 from penstock import client as async_client
 from penstock.config import Settings
@@ -27,8 +27,6 @@ from penstock.types import (
     Usage,
 )
 
-T = TypeVar("T")
-
 
 class Client:
     """The sync twin of ``penstock.Client``; arguments are the same.
@@ -40,14 +38,14 @@ class Client:
     """
 
     def __init__(self, **arguments: Any) -> None:
-        portal.acquire()
-        self._open = True
+        self._open = False
+        portal.acquire(self)
         try:
             self._client = portal.call(lambda: _made(arguments))
         except BaseException:
-            self._open = False
-            portal.release()
+            portal.release(self)
             raise
+        self._open = True
 
     def __enter__(self) -> Self:
         return self
@@ -56,8 +54,8 @@ class Client:
         self.close()
 
     def __del__(self) -> None:
-        if getattr(self, "_open", False):
-            self.close()
+        if self._open:
+            portal.discard(self._client.aclose)
 
     def close(self) -> list[str]:
         """Finish the cleanups and close all connections; returns what could not be undone."""
@@ -67,13 +65,13 @@ class Client:
         try:
             return portal.call(self._client.aclose)
         finally:
-            portal.release()
+            portal.release(self)
 
     def stream(
         self, model: str | ChatRequest, messages: Messages = (), **parameters: Any
     ) -> Answer:
         """As ``penstock.Client.stream``; the answer is a plain iterator of events."""
-        return Answer(self._client.stream(model, messages, **parameters))
+        return Answer(self._client.stream(model, messages, **parameters), self)
 
     def complete(
         self, model: str | ChatRequest, messages: Messages = (), **parameters: Any
@@ -84,6 +82,11 @@ class Client:
     def models(self, provider: str | None = None) -> list[ModelInfo]:
         """As ``penstock.Client.models``."""
         return portal.call(lambda: self._client.models(provider))
+
+    @property
+    def open(self) -> bool:
+        """False once it was closed."""
+        return self._open
 
     @property
     def settings(self) -> Settings:
@@ -109,8 +112,9 @@ class Answer:
     One network read crosses the threads as one batch, not one hop for each token.
     """
 
-    def __init__(self, stream: AnswerStream) -> None:
+    def __init__(self, stream: AnswerStream, client: Client) -> None:
         self._stream = stream
+        self._client = client
         self._queue: Iterator[Event] = iter(())
 
     def __enter__(self) -> Self:
@@ -126,7 +130,7 @@ class Answer:
         while True:
             for event in self._queue:
                 return event
-            batch = self._call(self._stream.next_batch)
+            batch = portal.call(self._stream.next_batch)
             if batch is None:
                 raise StopIteration
             self._queue = iter(batch)
@@ -139,18 +143,12 @@ class Answer:
 
     def reply(self) -> Reply:
         """Read to the end and return the whole answer."""
-        return self._call(self._stream.reply)
+        return portal.call(self._stream.reply)
 
     def close(self) -> None:
         """Leave the answer; before its end this stops the remote side."""
-        self._call(self._stream.aclose)
-
-    def _call(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        try:
-            return portal.call(make)
-        except KeyboardInterrupt:
+        if self._client.open:  # else the client has left it
             portal.call(self._stream.aclose)
-            raise
 
     @property
     def started(self) -> Started | None:

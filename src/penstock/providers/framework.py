@@ -131,7 +131,7 @@ class SyncResult:
         if self._ended:
             raise StopIteration
         if self._result is None:
-            portal.acquire()
+            portal.acquire(self)
             self._result = self._make()
         result = self._result
         try:
@@ -155,7 +155,8 @@ class SyncResult:
         self.close()
 
     def __del__(self) -> None:
-        self.close()
+        if self._result is not None:
+            portal.discard(self._result.aclose)
 
     def close(self) -> None:
         """Leave the answer; the remote side is stopped and cleaned up."""
@@ -165,7 +166,7 @@ class SyncResult:
             try:
                 portal.call(result.aclose)
             finally:
-                portal.release()
+                portal.release(self)
 
     @property
     def finish_reason(self) -> FinishReason | None:
@@ -301,7 +302,7 @@ class AsyncGeneratorProvider:
         def opener() -> EventStream:
             return _opened(factory, config, request, session)
 
-        stream = AnswerStream(opener, provider=config.name, model=model)
+        stream = AnswerStream(opener, provider=config.name, model=model, owner=session)
         return AsyncResult(stream, return_conversation=return_conversation)
 
 

@@ -25,6 +25,7 @@ from penstock.errors import (
     ProtocolError,
     RedirectError,
 )
+from penstock.keeper import leave_of
 from penstock.provider import SessionConfig
 from penstock.transport.failures import failure_of, from_library
 from penstock.transport.limits import Limits
@@ -168,7 +169,12 @@ class Session:
         await self.aclose()
 
     async def aclose(self, deadline: float = 5.0) -> list[str]:
-        """Drain the outbox, then close all connections. Returns what was not undone."""
+        """Leave the streams that still use it, drain the outbox, then close all connections.
+
+        Returns:
+            Labels of what was not undone on remote servers.
+        """
+        await leave_of(self)
         left = await self.outbox.drain(deadline)
         self._closed = True
         pools, self._pools = list(self._pools.values()), {}
