@@ -15,18 +15,21 @@ from tests.testing.constructed import (
     chatui,
     cog,
     h2o,
+    odd,
     openassistant,
     replicate,
     replicate_streams,
 )
 
-ALL = {
+MADE = {
     "allenai": (*allenai_2025.cases(), *allenai_2026.cases()),
     "openassistant": tuple(openassistant.cases()),
     "h2o": tuple(h2o.cases()),
     "chatui": tuple(chatui.cases()),
     "replicate": (*replicate.cases(), *replicate_streams.cases(), *cog.cases()),
 }
+KNOWN = [raw for cases in MADE.values() for raw in cases]
+ALL = {**MADE, "odd": tuple(odd.cases(KNOWN))}
 NAMES = [raw["case"] for cases in ALL.values() for raw in cases]
 
 

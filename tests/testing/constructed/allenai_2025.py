@@ -411,9 +411,9 @@ def framing() -> Iterator[Raw]:
         said(*pieces, next_parent=REPLY),
         "wire/allenai.md section 7: split on byte LF only",
     )
-    long = "0123456789" * 15_000
+    long = "0123456789" * 7_000
     yield case(
-        "150k-answer",
+        "70k-answer",
         old_ask(old_stream(old_piece(long), old_object(long, final=True, finish="stop"))),
         {
             "text": None,
@@ -425,7 +425,7 @@ def framing() -> Iterator[Raw]:
             "pieces_chars": [len(long)],
             "next_parent": REPLY,
         },
-        "wire/allenai.md section 7, rule 8: 150,000-character answer",
+        "wire/allenai.md section 7, rule 8: no line limit",
     )
     tokens = ["Hi", " you"]
     odds = [[{"token_id": 1, "text": "Hi", "logprob": -0.5}]]

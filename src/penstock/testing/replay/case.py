@@ -8,6 +8,7 @@ case may say more than this kit compares.
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
@@ -18,6 +19,7 @@ import msgspec
 from penstock.types import Value
 
 MAX_CASE_BYTES = 64 << 20
+_ZLIB_OR_GZIP = 32 + zlib.MAX_WBITS
 
 
 class CaseError(Exception):
@@ -80,8 +82,18 @@ class RecordedResponse(Value, frozen=True, kw_only=True):
 
     @property
     def content(self) -> bytes:
-        """The whole body."""
+        """The whole body, as it came."""
         return b"".join(chunk.b64 for chunk in self.chunks)
+
+    @property
+    def unpacked(self) -> bytes:
+        """The whole body, out of its content coding (oa-accept-gzip)."""
+        if self.header("content-encoding").lower() not in ("gzip", "deflate"):
+            return self.content
+        try:
+            return zlib.decompressobj(_ZLIB_OR_GZIP).decompress(self.content)
+        except zlib.error:
+            return self.content
 
     @property
     def client_left(self) -> bool:

@@ -184,7 +184,7 @@ def _same_status(expected: int, got: int | None) -> bool:
 def _of_list(case: Case, step: Step, outcome: Outcome, expected: Expected) -> Iterator[str]:
     yield from _of_end(expected, outcome, case.provider)
     pages = case.exchanges[step.answer : step.stop]
-    listed = "".join(page.response.content.decode("utf-8", "replace") for page in pages)
+    listed = "".join(page.response.unpacked.decode("utf-8", "replace") for page in pages)
     if outcome.models is not None:
         if not outcome.models and outcome.error is None:
             yield "models: none listed"

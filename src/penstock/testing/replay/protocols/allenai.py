@@ -19,6 +19,7 @@ from penstock.testing.replay.plan import (
     ListModels,
     Request,
     Step,
+    by_exchange,
     numbers_of,
     sampling_of,
 )
@@ -106,7 +107,12 @@ class AllenAI(CaseProtocol):
         return (200, b"null") if method == "DELETE" else super().unrecorded(method, path)
 
     def expectations(self, case: Case, steps: Sequence[Step]) -> dict[int, Expected]:
-        """Section 9: ``turns`` has one entry for each exchange; the top level repeats the last."""
+        """Section 9: ``turns`` has one entry for each exchange; the top level repeats the last.
+
+        An expectation that names its exchange is taken at its word.
+        """
+        if case.expected.exchange is not None:
+            return by_exchange(case, steps)
         if not case.expected.turns:
             judged = steps and steps[-1].answer == len(case.exchanges) - 1
             return {len(steps) - 1: case.expected} if judged else {}
@@ -183,7 +189,7 @@ def _thread(case: Case, index: int, form: Form, steps: Sequence[Step]) -> tuple[
     if parent is None:
         return f"thread {index}", False
     for step in reversed(steps):
-        known = f'"{parent}"'.encode() in case.exchanges[step.answer].response.content
+        known = f'"{parent}"'.encode() in case.exchanges[step.answer].response.unpacked
         if isinstance(step.call, Chat) and step.call.thread and known:
             return step.call.thread, True
     return f"thread {index}", True

@@ -56,7 +56,7 @@ class ChatUI(H2O):
     def repaired(self, case: Case, step: Step) -> str | None:
         """Section 9: what only the final answer has is shown where it starts with the stream."""
         expected = step.expected
-        lines = case.exchanges[step.answer].response.content.split(b"\n")
+        lines = case.exchanges[step.answer].response.unpacked.split(b"\n")
         streamed = "".join(
             str(line.get("token", "")).replace("\0", "")
             for line in map(read_json, lines)

@@ -113,7 +113,7 @@ class H2O(CaseProtocol):
 
     def _opened(self, exchange: Exchange) -> Opened:
         body = read_json(exchange.request.content)
-        answer = read_json(exchange.response.content)
+        answer = read_json(exchange.response.unpacked)
         cookie = exchange.request.header("cookie")
         return Opened(answer.get("conversationId"), str(body.get("model", "")), _session(cookie))
 

@@ -172,7 +172,7 @@ def _question(case: Case, index: int, order: Mapping[str, Any]) -> Mapping[str, 
     """The question that an order of an answer names as its parent."""
     for exchange in reversed(case.exchanges[:index]):
         if _QUESTION.fullmatch(exchange.request.path):
-            asked = read_json(exchange.response.content).get("id")
+            asked = read_json(exchange.response.unpacked).get("id")
             if asked == order.get("parent_id"):
                 return read_json(exchange.request.content)
     return {}
@@ -196,7 +196,7 @@ def _chat_of(case: Case, index: int) -> str:
 
 def _tokens(case: Case, step: Step) -> Iterator[str]:
     for exchange in case.exchanges[step.answer : step.stop]:
-        for line in exchange.response.content.splitlines():
+        for line in exchange.response.unpacked.splitlines():
             event = read_json(line.removeprefix(b"data:"))
             if event.get("event_type") == "token":
                 yield str(event.get("text") or "")
