@@ -16,7 +16,8 @@ import pytest
 
 from penstock.cli.render import Screen, harmless, waiting_words
 from penstock.types import Finished, Notice, Reasoning, Text, ToolCall, Waiting
-from tests.cli.conftest import Run, Servers
+from tests.cli.conftest import Run
+from tests.sandboxed import Servers
 
 PROGRAM = [sys.executable, "-m", "penstock"]
 
