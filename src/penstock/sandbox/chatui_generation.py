@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Literal, TypeAlias
 
 from penstock.sandbox.chatui_state import units
+from penstock.sandbox.javascript import BLANKS
 from penstock.sandbox.run import Feed, Run
 from penstock.sandbox.script import Piece, Prompt, Thought
 
@@ -143,7 +144,7 @@ class Generation:
             return
         if run.state == "cancelled" or run.finish in ("stop", "length"):
             self._answer(interrupted=run.state == "cancelled")
-        if not self.text.strip() and not self._stopped:
+        if not self.text.strip(BLANKS) and not self._stopped:
             self._fail("No output was generated. Something went wrong.", None)
             return
         self._announce()
@@ -151,7 +152,7 @@ class Generation:
         self._add({"type": "status", "status": "finished"})
 
     def _answer(self, *, interrupted: bool) -> None:
-        self.text = self.text.rstrip()
+        self.text = self.text.rstrip(BLANKS)
         self._add({"type": "finalAnswer", "text": self.text, "interrupted": interrupted})
 
     def _fail(self, message: str, status: int | None) -> None:

@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 import msgspec
 from aiohttp import web
 
+from penstock.sandbox.javascript import BLANKS
+
 _FILE_LIMIT = 10 * 1024 * 1024
 _MINUTE = 60.0
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
@@ -64,9 +66,9 @@ def parse_asked(data: str) -> Asked | None:
     except msgspec.MsgspecError:
         return None
     idents = [one for one in (asked.id, asked.generationId) if one is not None]
-    if not asked.inputs.strip() or not all(_UUID.fullmatch(one) for one in idents):
+    if not asked.inputs.strip(BLANKS) or not all(_UUID.fullmatch(one) for one in idents):
         return None
-    text = asked.inputs.strip().replace("\r\n", "\n")
+    text = asked.inputs.strip(BLANKS).replace("\r\n", "\n")
     return msgspec.structs.replace(asked, inputs=text)
 
 

@@ -12,6 +12,7 @@ from datetime import datetime
 
 import msgspec
 
+from penstock.sandbox.javascript import BLANKS
 from penstock.sandbox.script import Message
 
 OWNER = "h2oai/h2ogpt-gm-oasst1-en-2048"
@@ -111,9 +112,11 @@ def parse_post(body: bytes) -> Post | None:
     except msgspec.MsgspecError:
         return None
     idents = (post.options.id, post.options.response_id)
-    if not post.inputs.strip() or any(i is not None and not _UUID.fullmatch(i) for i in idents):
+    if not post.inputs.strip(BLANKS) or any(
+        i is not None and not _UUID.fullmatch(i) for i in idents
+    ):
         return None
-    return msgspec.structs.replace(post, inputs=post.inputs.strip())
+    return msgspec.structs.replace(post, inputs=post.inputs.strip(BLANKS))
 
 
 def prompt_text(messages: Sequence[Stored], model: Model, words: int = 2048) -> str:
@@ -148,7 +151,7 @@ def stored_text(answer: str, stops: Sequence[str]) -> str:
     """Give an answer as it is stored: trimmed at its end, without a last end mark."""
     for mark in ("<|endoftext|>", *stops):
         answer = answer.removesuffix(mark)
-    return answer.rstrip()
+    return answer.rstrip(BLANKS)
 
 
 class Missing:
