@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64decode, b64encode
 from collections.abc import Sequence
 from typing import Any
 
@@ -198,6 +199,21 @@ def deleted(response: Raw = EMPTY, headers: Headers = COOKIE) -> Raw:
 def turn(*after: Raw, **order: Any) -> list[Raw]:
     """Create, ask, order, then what follows, then DELETE."""
     return [created(), asked(), ordered(**order), *after, deleted()]
+
+
+def elsewhere(one: Raw) -> Raw:
+    """The same exchange in a second chat."""
+
+    def renamed(text: str) -> str:
+        for old in (CHAT, QUESTION, REPLY):
+            text = text.replace(old, f"06b00e99{old[8:]}")
+        return text
+
+    told = json.loads(renamed(json.dumps(one)))
+    for chunk in told["response"]["chunks"]:
+        body = renamed(b64decode(chunk["b64"]).decode())
+        chunk["b64"] = b64encode(body.encode()).decode()
+    return dict(told)
 
 
 # -- native --------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from tests.testing.constructed.assistant_site import (
     created,
     deleted,
     detail,
+    elsewhere,
     ended,
     event,
     looked,
@@ -56,6 +57,7 @@ def cases() -> Iterator[Raw]:
     yield from texts()
     yield from ends()
     yield from turns()
+    yield from at_once()
     yield from natives()
 
 
@@ -476,6 +478,29 @@ def turns() -> Iterator[Raw]:
         [*start, deleted(BROKEN_500)],
         first_turn,
         "wire/openassistant.md section 9: DELETE 500 after a successful DELETE means gone",
+    )
+
+
+def at_once() -> Iterator[Raw]:
+    one, two = whole("One", "."), whole("Two", ".")
+    first = [created(), asked(), ordered()]
+    second = [elsewhere(item) for item in (created(), asked("more"), ordered())]
+    gone = [deleted(), elsewhere(deleted())]
+    tokens_one = streamed(token("One"), token("."), ended("One."))
+    tokens_two = elsewhere(streamed(token("Two"), token("."), ended("Two.")))
+    yield case(
+        "two-chats-one-among-the-other",
+        [*first, *second, tokens_one, tokens_two, *gone],
+        two | {"turns": [one, two]},
+        "wire/openassistant.md section 5: one account, one queue slot; serialise per session",
+    )
+    waiting = streamed(*[pending(0)] * 3, closed="client")
+    stopped = lost("cancelled", None, "", finish="incomplete")
+    yield case(
+        "second-chat-cancels-the-first",
+        [*first, *second, waiting, tokens_two, looked(shown(message("cancelled", None))), *gone],
+        two | {"turns": [stopped, two]},
+        "wire/openassistant.md section 4: another assistant_message elsewhere cancels",
     )
 
 

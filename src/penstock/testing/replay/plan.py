@@ -150,6 +150,10 @@ class CaseProtocol(ABC):
         """What makes two requests the same one."""
         return (method, path, query)
 
+    def reads(self, method: str, path: str) -> bool:
+        """Whether a request only looks at something, so that it may come at another time."""
+        return method == "GET"
+
     def unrecorded(self, method: str, path: str) -> tuple[int, bytes] | None:
         """Decision 23: settings and cleanup routes 200, schema and polling GETs 404."""
         cleanup = method in ("DELETE", "PUT", "PATCH") or is_stop(path)

@@ -88,6 +88,9 @@ class Rules(Protocol):
     def alike(self, exchange: Exchange, arrived: Arrived) -> bool:
         """Whether a request says what the recorded one said."""
 
+    def reads(self, method: str, path: str) -> bool:
+        """Whether a request only looks at something, so that it may come at another time."""
+
     def unrecorded(self, method: str, path: str) -> tuple[int, bytes] | None:
         """Status and JSON body for a request that the case did not record; None for a 404."""
 
@@ -187,7 +190,15 @@ class ReplayServer:
         if used:
             alike = [index for index in used if self._rules.alike(self._exchanges[index], arrived)]
             return (alike or used)[-1], True
-        return (earlier[-1], False) if earlier and arrived.method == "GET" else (None, False)
+        if not self._rules.reads(arrived.method, arrived.path):
+            return None, False
+        if earlier:
+            return earlier[-1], False
+        # Two calls at once were recorded one among the other; we make them in turn.
+        later = next((index for index in same if index not in self._used), None)
+        if later is not None:
+            self._used.add(later)
+        return later, False
 
     @staticmethod
     def _key_of(rules: Rules, exchange: Exchange) -> tuple[str, Hashable]:

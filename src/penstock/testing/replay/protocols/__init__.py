@@ -7,12 +7,23 @@ from penstock.testing.replay.plan import CaseProtocol
 from penstock.testing.replay.protocols.allenai import AllenAI
 from penstock.testing.replay.protocols.chatui import ChatUI
 from penstock.testing.replay.protocols.h2o import H2O
+from penstock.testing.replay.protocols.openai_compatible import OpenAICompatible
 from penstock.testing.replay.protocols.openassistant import OpenAssistant
 from penstock.testing.replay.protocols.replicate import Cog, Replicate
+from penstock.testing.replay.protocols.tgi import Tgi
 
 _PROTOCOLS: dict[str, CaseProtocol] = {
     protocol.provider: protocol
-    for protocol in (AllenAI(), OpenAssistant(), H2O(), ChatUI(), Replicate(), Cog())
+    for protocol in (
+        AllenAI(),
+        OpenAssistant(),
+        H2O(),
+        Tgi(),
+        ChatUI(),
+        Replicate(),
+        Cog(),
+        OpenAICompatible(),
+    )
 }
 
 

@@ -6,12 +6,15 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+import msgspec
+
 from penstock.errors import BadRequestError
 from penstock.prompts import parse_messages
 from penstock.provider import ProviderConfig
 from penstock.testing.replay.body import read_json
 from penstock.testing.replay.case import Case, Exchange
 from penstock.testing.replay.plan import (
+    PLACEHOLDER,
     Access,
     CaseProtocol,
     Chat,
@@ -19,9 +22,8 @@ from penstock.testing.replay.plan import (
     Request,
     Step,
     sampling_of,
-    with_placeholder,
 )
-from penstock.types import Tool
+from penstock.types import Message, Tool
 
 _ASKED = re.compile(r"(.*)/chat/completions")
 _LISTED = re.compile(r"(.*)/models")
@@ -54,7 +56,9 @@ class OpenAICompatible(CaseProtocol):
     def derive(self, case: Case) -> Sequence[Step]:
         """A call for each answer; the list of models where nothing else is asked."""
         steps = [
-            Step(start=index, answer=index, access=_access(exchange, asked[1]), call=_chat(exchange))
+            Step(
+                start=index, answer=index, access=_access(exchange, asked[1]), call=_chat(exchange)
+            )
             for index, exchange in enumerate(case.exchanges)
             if (asked := _ASKED.fullmatch(exchange.request.path))
             and exchange.request.method == "POST"
@@ -67,6 +71,7 @@ class OpenAICompatible(CaseProtocol):
             return {}
         body = read_json(request.content)
         found = {name: value for name, value in body.items() if name != "stream_options"}
+        found |= {"messages": _messages(body), "tools": [tool.name for tool in _tools(body)]}
         stop = found.get("stop")
         return found | ({"stop": [stop]} if isinstance(stop, str) else {})
 
@@ -91,12 +96,34 @@ def _chat(exchange: Exchange) -> Chat:
     if isinstance(given.get("stop"), str):
         given["stop"] = [given["stop"]]
     sampling, extra = sampling_of(given, _NAMES)
-    chat = Chat(
+    return Chat(
         model=str(body.get("model") or ""),
-        messages=(),
+        messages=_messages(body) or (Message(role="user", content=PLACEHOLDER),),
         sampling=sampling,
         tools=_tools(body),
         extra=extra,
         whole=not body.get("stream"),
     )
-    return _with_messages(chat, body.get("messages"))
+
+
+def _messages(body: Mapping[str, Any]) -> tuple[Message, ...]:
+    """The messages; none where our own reading would refuse them."""
+    try:
+        return parse_messages(body.get("messages") or ())
+    except BadRequestError:
+        return ()
+
+
+def _tools(body: Mapping[str, Any]) -> tuple[Tool, ...]:
+    """The functions that the model may call."""
+    try:
+        return tuple(msgspec.convert(tool["function"], Tool) for tool in body.get("tools") or ())
+    except (KeyError, TypeError, msgspec.ValidationError):
+        return ()
+
+
+def _access(exchange: Exchange, prefix: str) -> Access:
+    bearer = exchange.request.header("authorization")
+    key = bearer.removeprefix("Bearer ") if bearer.startswith("Bearer ") else None
+    host = exchange.request.header("host")
+    return Access(host=host, api_key=key, options={_PREFIX: prefix})

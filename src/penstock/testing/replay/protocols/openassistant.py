@@ -94,6 +94,10 @@ class OpenAssistant(CaseProtocol):
             method = "GET"
         return (method, path, tuple(sorted(parse_qsl(query))))
 
+    def reads(self, method: str, path: str) -> bool:
+        """The stream's route is asked by POST as well."""
+        return bool(_EVENTS.fullmatch(path)) or super().reads(method, path)
+
     def expectations(self, case: Case, steps: Sequence[Step]) -> dict[int, Expected]:
         """Section 0: ``turns`` in cases of several streams, in their order; else the first call."""
         turns = case.expected.turns
