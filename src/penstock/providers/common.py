@@ -49,8 +49,7 @@ class Call:
         opened = self.session.open(self._dressed(request), self.limits, proxy=self.config.proxy)
         async with opened as response:
             if not 200 <= response.status < 300:
-                async with self.limits.step():
-                    body = await response.read_error()
+                body = await response.read_error()
                 raise on_error(response.status, response.headers, body)
             yield response
 
@@ -60,8 +59,10 @@ class Call:
         Raises:
             PenstockError: as for ``open``.
         """
-        async with self.open(request, on_error) as response, self.limits.step():
-            return response, await response.read()
+        response, body = await self.ask(request)
+        if not 200 <= response.status < 300:
+            raise on_error(response.status, response.headers, body)
+        return response, body
 
     async def ask(self, request: HttpRequest) -> tuple[Response, bytes]:
         """Like ``fetch``, but every status is an answer. For cleanups and probes."""

@@ -7,6 +7,8 @@ checked, and the library's exceptions end here.
 
 from __future__ import annotations
 
+import asyncio
+import io
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -31,11 +33,14 @@ from penstock.transport.failures import failure_of, from_library
 from penstock.transport.limits import Limits
 from penstock.transport.outbox import Outbox
 from penstock.wire.encoding import ContentDecoder
-from penstock.wire.request import HttpRequest
+from penstock.wire.request import HttpRequest, check_sendable
 
 USER_AGENT = "penstock/0.1"
 MAX_ERROR_BODY = 64 << 10
 MAX_BODY = 16 << 20
+ERROR_BODY_WAIT = 5.0
+"""Seconds that the body of an error answer may take; the status is told in any case."""
+_LARGE = 1 << 20  # the library warns of longer uploads in one piece
 _MAX_REDIRECTS = 3
 _PROXY_SCHEMES = ("http", "https", "socks4", "socks5", "socks5h")
 
@@ -120,16 +125,18 @@ class Response:
                 raise ProtocolError(f"{self._host} sent a body of more than {limit} bytes")
         return b"".join(parts)
 
-    async def read_error(self) -> bytes:
-        """The body of an error answer, as much of it as is worth reading. Never raises."""
+    async def read_error(self, wait: float = ERROR_BODY_WAIT) -> bytes:
+        """As much of an error answer's body as comes within ``wait`` seconds and is worth reading.
+
+        It raises no error: what has come is what can be told.
+        """
         parts: list[bytes] = []
         size = 0
-        try:
-            while size < MAX_ERROR_BODY and (data := await self.read_some()):
-                parts.append(data)
-                size += len(data)
-        except PenstockError:
-            pass  # what has come is what can be told
+        with suppress(PenstockError, TimeoutError):
+            async with asyncio.timeout(wait):
+                while size < MAX_ERROR_BODY and (data := await self.read_some()):
+                    parts.append(data)
+                    size += len(data)
         return b"".join(parts)[:MAX_ERROR_BODY]
 
     def abort(self) -> None:
@@ -198,20 +205,27 @@ class Session:
 
     @asynccontextmanager
     async def open(
-        self, request: HttpRequest, limits: Limits, *, proxy: str | None = None
+        self,
+        request: HttpRequest,
+        limits: Limits,
+        *,
+        proxy: str | None = None,
+        once: bool = True,
     ) -> AsyncIterator[Response]:
         """Send ``request`` and hand out the answer; leaving the context frees the connection.
 
         Args:
             limits: the call's time limits; the wait for the headers counts.
             proxy: a proxy for this request instead of the session's own.
+            once: send it once, whatever its method. Else the HTTP library may send an idempotent
+                one again where the connection breaks before the answer.
 
         Raises:
             NetworkError: no connection. StreamTimeoutError: a limit passed. ProtocolError: not
                 proper HTTP. RedirectError: sent to another host.
         """
         for _ in range(_MAX_REDIRECTS + 1):
-            response = await self._send(request, limits, proxy)
+            response = await self._send(request, limits, proxy, once)
             try:
                 target = _redirect(request, response) if request.follow else None
                 if target is None:
@@ -231,16 +245,17 @@ class Session:
         limit: int = MAX_BODY,
     ) -> tuple[Response, bytes]:
         """Send ``request`` and read the whole answer, within the call's time limits."""
-        async with self.open(request, limits, proxy=proxy) as response, limits.step():
-            body = (
-                await response.read_error()
-                if response.status >= 400
-                else await response.read(limit)
-            )
-        return response, body
+        async with self.open(request, limits, proxy=proxy, once=False) as response:
+            if response.status >= 400:
+                return response, await response.read_error()
+            async with limits.step():
+                return response, await response.read(limit)
 
-    async def _send(self, request: HttpRequest, limits: Limits, proxy: str | None) -> Response:
-        host = urlsplit(request.url).netloc
+    async def _send(
+        self, request: HttpRequest, limits: Limits, proxy: str | None, once: bool
+    ) -> Response:
+        check_sendable(request)
+        host = urlsplit(request.url).netloc.rpartition("@")[2]
         connect = limits.timeouts.connect
         pool, options = self._pool(proxy, host)
         raw: aiohttp.ClientResponse | None = None
@@ -250,9 +265,10 @@ class Session:
                     request.method,
                     _encoded(request.url),
                     headers=[("Accept-Encoding", "identity"), *request.headers],
-                    data=request.body or None,
+                    data=_upload(request.body),
                     allow_redirects=False,
                     timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect),
+                    middlewares=(_send_once,) if once else None,
                     **options,
                 )
             return Response(raw, host)
@@ -299,8 +315,11 @@ class Session:
     def _direct(self, netloc: str) -> bool:
         host = (urlsplit(f"//{netloc}").hostname or "").lower()
         for entry in self._config.no_proxy:
-            name = entry.strip().lower().partition(":")[0]
-            if name == "*" or host == name.lstrip(".") or host.endswith("." + name.lstrip(".")):
+            name = entry.strip().lower()
+            if name.count(":") < 2 or name.startswith("["):  # else a bare IPv6 address
+                name = urlsplit(f"//{name}").hostname or ""
+            name = name.lstrip(".")
+            if name and (name in ("*", host) or host.endswith(f".{name}")):
                 return True
         return False
 
@@ -335,6 +354,22 @@ def _redirect(request: HttpRequest, response: Response) -> HttpRequest | None:
     # (wire/allenai.md section 4.1), and a downgrade is never followed.
     path = f"{there.path}?{there.query}" if there.query else there.path
     return msgspec.structs.replace(request, url=f"{here.scheme}://{here.netloc}{path}")
+
+
+async def _send_once(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Let nothing be sent a second time behind our back (``faults.md`` row 45)."""
+    try:
+        return await handler(request)
+    except aiohttp.ClientConnectorError:
+        raise  # nothing was sent
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError):
+        raise aiohttp.ClientConnectionError from None
+
+
+def _upload(body: bytes) -> io.BytesIO | bytes | None:
+    return io.BytesIO(body) if len(body) > _LARGE else body or None
 
 
 def _encoded(url: str) -> Any:

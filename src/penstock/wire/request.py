@@ -19,6 +19,7 @@ from penstock.types import Value
 from penstock.wire.decoder import JSON_ERRORS, bad_payload
 
 _SEGMENT = re.compile(r"[A-Za-z0-9._:~@+-]{1,256}")
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 
@@ -132,6 +133,23 @@ def header_value(name: str, value: str) -> str:
             f"{name} holds characters that cannot stand in an HTTP header", param=name
         )
     return value
+
+
+def check_sendable(request: HttpRequest) -> None:
+    """Refuse a URL or header that HTTP libraries would mend silently, or send as two.
+
+    Raises:
+        BadRequestError: names the header; no value is shown (``threats.md`` rows 8 and 9).
+    """
+    parts = _split(request.url)
+    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
+        raise BadRequestError("the request's address is not an http or https URL")
+    for name, value in request.headers:
+        if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
+            raise BadRequestError(
+                f"header {name[:40]!r} holds characters that cannot stand in an HTTP header",
+                param=name,
+            )
 
 
 def trusted_url(url: str, *, base: str, hosts: Sequence[str] = ()) -> str:
