@@ -7,7 +7,7 @@ import json
 import msgspec
 import pytest
 
-from penstock.errors import BadRequestError
+from penstock.errors import BadRequestError, ForbiddenError, PenstockError
 from penstock.types import (
     ChatRequest,
     Conversation,
@@ -77,6 +77,23 @@ async def test_deleting_a_conversation() -> None:
     await conversation.delete()
     assert deleted == ["c1"]
     await Conversation("m").delete()
+    await conversation.delete()
+    assert deleted == ["c1"]
+
+
+async def test_a_deletion_that_was_refused_can_be_tried_again() -> None:
+    answers: list[PenstockError | None] = [ForbiddenError("not yet"), None]
+
+    async def delete() -> None:
+        if error := answers.pop(0):
+            raise error
+
+    conversation = Conversation("m", "c1")
+    conversation.bind(delete)
+    with pytest.raises(ForbiddenError):
+        await conversation.delete()
+    await conversation.delete()
+    assert not answers
 
 
 @pytest.mark.parametrize(

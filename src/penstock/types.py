@@ -181,18 +181,25 @@ class Conversation(msgspec.Struct, dict=True, weakref=True):
     async def delete(self) -> None:
         """Delete the remote conversation. Without one, or done before, nothing happens.
 
+        One that failed can be tried again.
+
         Raises:
             PenstockError: the server refused, or the conversation was read from a dictionary and
                 no call has used it yet (``Client.delete`` takes such a one).
         """
-        delete = self.__dict__.pop("_delete", None)
+        delete = self.__dict__.get("_delete")
         if delete is not None:
             await delete()
+            self.bind(_nothing_to_delete)
         elif self.id is not None:
             raise BadRequestError(
                 "this conversation is not bound to a client; use client.delete(conversation)",
                 param="conversation",
             )
+
+
+async def _nothing_to_delete() -> None:
+    """Bound after a deletion, until the next turn binds anew."""
 
 
 class ChatRequest(Value, frozen=True, kw_only=True):
