@@ -22,6 +22,7 @@ COMMANDS = {
     "demo": "watch every back end answer, with no account and no network",
     "models": "list the models of a provider",
     "providers": "list the providers and what they need",
+    "record": "write what a server really says as cases for replay",
     "replay": "run recorded exchanges through the providers",
     "sandbox": "start local servers that speak every back end's protocol",
 }

@@ -6,6 +6,7 @@ once more at the end, when all secrets are known and ``expected`` can be filled.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -25,7 +26,7 @@ from penstock.testing.record.redaction import Redactor
 from penstock.testing.record.texts import without_text
 from penstock.testing.record.threads import Thread, recognise, threads_of
 from penstock.testing.replay.case import Case, Exchange, Expected
-from penstock.testing.replay.runner import CaseResult
+from penstock.testing.replay.runner import AT_A_TIME, CaseResult
 from penstock.types import Value
 
 _OPENAI = "penstock.providers.openai_compatible.provider:create"
@@ -198,20 +199,19 @@ class Recorder:
         for path in self._written.keys() - cases.keys():
             path.unlink(missing_ok=True)  # its exchanges are part of another case now
         self._write(cases)
-        found: list[Recorded] = []
-        for path, case in cases.items():
-            known = self.provider is not None
-            whole, result = await judged(case) if known else (case, _unjudged(case))
+        provider = self.provider
+        gate = asyncio.Semaphore(AT_A_TIME)
+
+        async def one(path: Path, case: Case) -> Recorded:
+            async with gate:
+                whole, result = await judged(case) if provider else (case, _unjudged(case))
             self._write({path: whole})
-            found.append(
-                Recorded(
-                    path=path,
-                    provider=self.provider,
-                    exchanges=len(case.exchanges),
-                    result=result,
-                )
-            )
-        return found
+            count = len(case.exchanges)
+            return Recorded(path=path, provider=provider, exchanges=count, result=result)
+
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one(path, case)) for path, case in cases.items()]
+        return [task.result() for task in tasks]
 
 
 def _unjudged(case: Case) -> CaseResult:
