@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import signal
+import subprocess
+import sys
 from collections.abc import AsyncGenerator
 
 import pytest
@@ -124,6 +127,21 @@ def test_provider_and_question_come_from_the_environment(
     assert done.code == 0
     assert "2 back ends" in done.out
     assert "You asked: “Why?”" in done.out
+
+
+def test_an_interrupt_ends_it_in_order() -> None:
+    program = subprocess.Popen(
+        [sys.executable, "-m", "penstock", "demo", "--pace", "0.05"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert program.stdout is not None
+    while b"A penstock is" not in program.stdout.readline():
+        pass
+    program.send_signal(signal.SIGINT)
+    _, said = program.communicate(timeout=15)
+    assert program.returncode == 130
+    assert said.strip() == b""
 
 
 # -- the parts ---------------------------------------------------------------------------------
