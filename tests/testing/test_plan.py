@@ -193,7 +193,7 @@ def test_openassistant_two_turns_share_a_chat() -> None:
 def test_openassistant_asks_again_and_forks() -> None:
     calls = calls_of(cassette("oa-parent-not-complete-400"))
     assert [call.messages[0].content for call in calls] == ["Will fail", "And now?", "Will fail"]
-    assert [call.pinned for call in calls] == [True, True, False]
+    assert [call.pinned for call in calls] == [True, True, True]
 
 
 def test_openassistant_credentials() -> None:

@@ -129,9 +129,22 @@ async def test_a_failed_turn_leaves_the_conversation_and_asks_the_same_question_
     await ask(one, text="Two", conversation=thread)
     assert site.count("POST question") == 2
     assert site.count("POST answer") == 3
-    await ask(one, text="Two", conversation=thread)
+    await ask(one, text="Three", conversation=thread)
     assert site.count("POST question") == 3
     assert "DELETE chat" not in site.log
+
+
+async def test_the_same_question_on_the_same_parent_is_another_draft(
+    session: Session, site: Site
+) -> None:
+    """Section 1: assistant_message again with the same parent_id."""
+    one = provider(session, site)
+    thread = one.conversation("m")
+    await ask(one, text="One", conversation=thread)
+    thread.parent = None
+    await ask(one, text="One", conversation=thread)
+    assert site.count("POST question") == 1
+    assert site.count("POST answer") == 2
 
 
 async def test_a_conversation_whose_first_turn_failed_is_as_new(

@@ -58,6 +58,7 @@ def cases() -> Iterator[Raw]:
     yield from ends()
     yield from turns()
     yield from at_once()
+    yield from drafts()
     yield from natives()
 
 
@@ -501,6 +502,25 @@ def at_once() -> Iterator[Raw]:
         [*first, *second, waiting, tokens_two, looked(shown(message("cancelled", None))), *gone],
         two | {"turns": [stopped, two]},
         "wire/openassistant.md section 4: another assistant_message elsewhere cancels",
+    )
+
+
+def drafts() -> Iterator[Raw]:
+    again = "06b00e54-2222-7e34-8000-a40196f87b7b"
+    one, two = whole("One", "."), whole("Two", ".")
+    yield case(
+        "two-drafts",
+        [
+            created(),
+            asked(),
+            ordered(),
+            streamed(token("One"), token("."), ended("One.")),
+            ordered(identifier=again),
+            streamed(token("Two"), token("."), ended("Two.", again), identifier=again),
+            deleted(),
+        ],
+        two | {"turns": [one, two]},
+        "wire/openassistant.md section 1: another try for the same question: the same parent_id",
     )
 
 

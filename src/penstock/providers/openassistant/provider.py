@@ -172,7 +172,6 @@ class OpenAssistantProvider:
     def _ended(
         self, end: Finished, conversation: Conversation | None, turn: Turn, remote: Remote
     ) -> Finished:
-        remote.succeeded()
         if conversation is None:
             return end
         conversation.model = conversation.model or turn.order["model_config_name"]

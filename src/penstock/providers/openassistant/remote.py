@@ -49,7 +49,7 @@ class KnownChat(msgspec.Struct):
     Attributes:
         unfinished: answers that were left while they were being made.
         unsure: an answer may have been ordered whose id never reached us.
-        question: (parent, text, id) of a question that has no good answer yet.
+        question: (parent, text, id) of the question that was posted last.
     """
 
     unfinished: set[str] = msgspec.field(default_factory=set)
@@ -116,7 +116,10 @@ class Remote:
         return self.chat
 
     async def _ask(self, chat: str, turn: Turn) -> str:
-        """Post the question, unless it stands there already without a good answer (section 8)."""
+        """Post the question, unless it stands there already (sections 1 and 8).
+
+        The same text on the same parent is another try, or another draft of its answer.
+        """
         known = self._known(chat)
         if known.question is not None and known.question[:2] == (turn.parent, turn.text):
             return known.question[2]
@@ -166,11 +169,6 @@ class Remote:
         self.decoder = decoder
         if decoder.started:
             self._lease.release()
-
-    def succeeded(self) -> None:
-        """The turn ended well; a conversation goes on from here."""
-        if self.chat is not None:
-            self._known(self.chat).question = None
 
     def _known(self, chat: str) -> KnownChat:
         memory = self._api.memory

@@ -189,7 +189,7 @@ def _of_list(case: Case, step: Step, outcome: Outcome, expected: Expected) -> It
         if not outcome.models and outcome.error is None:
             yield "models: none listed"
         for model in outcome.models:
-            if model.partition("/")[2] not in listed:
+            if any(part not in listed for part in model.split("/")[1:]):
                 yield f"models: {model} is not in the recorded list"
     if (expected.says_something or expected.next_parent) and not expected.error:
         yield "a list of models cannot answer what is expected"

@@ -27,6 +27,9 @@ class Website(Value, frozen=True):
     headers: Headers = ()
     name = "website"
 
+    def __repr__(self) -> str:
+        return f"Website({self.base!r})"
+
     def create_chat(self) -> HttpRequest:
         """A new chat."""
         return self._bare("POST", "/api/chat")
@@ -81,6 +84,9 @@ class Native(Value, frozen=True):
     base: str
     headers: Headers = ()
     name = "native"
+
+    def __repr__(self) -> str:
+        return f"Native({self.base!r})"
 
     def create_chat(self) -> HttpRequest:
         """A new chat; without a body it would be a 422."""

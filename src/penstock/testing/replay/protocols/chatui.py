@@ -39,8 +39,7 @@ class ChatUI(H2O):
             return {}
         if request.path == "/conversation":
             body = read_json(request.content)
-            found = {"model": body.get("model")}
-            return found | ({"preprompt": body["preprompt"]} if body.get("preprompt") else {})
+            return {name: body[name] for name in ("model", "preprompt") if body.get(name)}
         if not request.path.startswith("/conversation/") or request.path.count("/") > 2:
             return {}
         content_type = request.headers.get("content-type", "")
@@ -48,7 +47,9 @@ class ChatUI(H2O):
             return {"text": read_json(request.content).get("inputs")}
         form = read_form(content_type, request.content)
         data = read_json((form.first("data") or "").encode())
-        found = {"text": data.get("inputs"), "parent": data.get("id")}
+        found = {"text": data.get("inputs")}
+        if data.get("id"):
+            found["parent"] = data["id"]
         if form.files:
             found["files"] = [(file.field, file.name, file.data) for file in form.files]
         return found

@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
+import msgspec
+
 from penstock.testing.replay.body import cookies_of, read_form, read_json
 from penstock.testing.replay.case import Case, Exchange
 from penstock.testing.replay.plan import (
@@ -88,7 +90,8 @@ class H2O(CaseProtocol):
             elif message and request.method == "POST":
                 known = opened.get(message.group(1))
                 shared = counts[message.group(1)] > 1
-                steps.append(self._message(exchange, index, start, known, shared, model))
+                step = self._message(exchange, index, start, known, shared, model)
+                steps.append(_untouched(step) if known is None and not _deletes(case) else step)
                 start = -1
         if not steps:
             steps = self._refusal(case, model, opened)
@@ -100,7 +103,7 @@ class H2O(CaseProtocol):
             return {}
         body = read_json(request.content)
         if request.path == "/conversation":
-            return {"model": body.get("model")}
+            return {"model": body["model"]} if body.get("model") else {}
         if not _MESSAGE.fullmatch(request.path):
             return {}
         parameters = body.get("parameters") or {}
@@ -181,6 +184,17 @@ class H2O(CaseProtocol):
 
     def _access(self, exchange: Exchange) -> Access:
         return Access(host=exchange.request.header("host"))
+
+
+def _untouched(step: Step) -> Step:
+    """The call of a conversation that the case neither opens nor deletes."""
+    assert isinstance(step.call, Chat)
+    call = msgspec.structs.replace(step.call, conversation_gone=True)
+    return msgspec.structs.replace(step, call=call)
+
+
+def _deletes(case: Case) -> bool:
+    return any(exchange.request.method == "DELETE" for exchange in case.exchanges)
 
 
 def _session(cookie: str) -> str:

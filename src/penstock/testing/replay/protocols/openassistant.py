@@ -167,7 +167,7 @@ def _call(case: Case, index: int, thread: str | None) -> Chat:
         sampling=sampling,
         extra=extra,
         thread=thread,
-        pinned=thread is not None and not _retried(case, index),
+        pinned=thread is not None,
         parent=question.get("parent_id"),
     )
 
@@ -180,16 +180,6 @@ def _question(case: Case, index: int, order: Mapping[str, Any]) -> Mapping[str, 
             if asked == order.get("parent_id"):
                 return read_json(exchange.request.content)
     return {}
-
-
-def _retried(case: Case, index: int) -> bool:
-    """True where the same question is asked again: the conversation itself must know it."""
-    parent = read_json(case.exchanges[index].request.content).get("parent_id")
-    return parent is not None and any(
-        _ORDER.fullmatch(exchange.request.path)
-        and read_json(exchange.request.content).get("parent_id") == parent
-        for exchange in case.exchanges[:index]
-    )
 
 
 def _chat_of(case: Case, index: int) -> str:
