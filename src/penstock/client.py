@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Any, Self, get_type_hints
@@ -11,7 +13,8 @@ import msgspec
 
 from penstock.config import Settings, load
 from penstock.cookies import cookies_for
-from penstock.errors import BadRequestError, ConfigError, MissingAuthError
+from penstock.errors import BadRequestError, ConfigError, MissingAuthError, PenstockError
+from penstock.keeper import leave_of
 from penstock.prompts import Media, parse_messages
 from penstock.provider import EventStream, Provider, ProviderConfig
 from penstock.registry import Registry
@@ -28,6 +31,9 @@ from penstock.types import (
     Tool,
 )
 from penstock.wire.request import base_url_of
+
+
+_log = logging.getLogger("penstock.client")
 
 
 class Client:
@@ -75,7 +81,7 @@ class Client:
             self._configs[name] = self._merged(name, given)
         self._providers: dict[str, Provider] = {}
         self._cleanup = cleanup
-        self._used: list[tuple[Provider, Conversation]] = []
+        self._used: dict[int, tuple[str, Conversation]] = {}
 
     async def __aenter__(self) -> Self:
         return self
@@ -89,11 +95,14 @@ class Client:
         Returns:
             What could not be undone on remote servers, as labels; empty if all is clean.
         """
-        used, self._used = self._used, []
-        for provider, conversation in used:
-            if conversation.id is not None:
-                label = f"{provider.name}: delete conversation {conversation.id}"
-                await self.session.outbox.settle(label, conversation.delete)
+        if self._own_session:
+            await leave_of(self.session)  # an answer must have ended before its conversation does
+        used, self._used = self._used, {}
+        async with asyncio.TaskGroup() as group:
+            for provider, conversation in used.values():
+                if conversation.id is not None:
+                    label = f"{provider}: delete conversation {conversation.id}"
+                    group.create_task(self.session.outbox.settle(label, conversation.delete))
         left: list[str] = []
         if self._own_session:
             await shielded(lambda: self._close_session(left), wait=10.0)
@@ -189,20 +198,31 @@ class Client:
         Raises:
             PenstockError: the server refused.
         """
-        await self.provider(self.resolve(model)[0]).delete(conversation)
+        provider = self.provider(self.resolve(model)[0])
+        _check_owner(provider, conversation)
+        await provider.delete(conversation)
 
     async def models(self, provider: str | None = None) -> list[ModelInfo]:
         """The models of one provider, or of all configured ones, as ``provider/model``.
 
+        Among all, a provider that cannot say is told to the log and left out.
+
         Raises:
             PenstockError: the one provider asked for could not say.
         """
-        names = [provider] if provider else sorted(self._configs)
+        if provider is not None:
+            return await self._models_of(provider)
         found: list[ModelInfo] = []
-        for name in names:
-            listed = await self.provider(self.resolve(name)[0]).models()
-            found += [msgspec.structs.replace(info, id=f"{name}/{info.id}") for info in listed]
+        for name in sorted(self._configs):
+            try:
+                found += await self._models_of(name)
+            except PenstockError as error:
+                _log.warning("the models of %s are not known: %s", name, error)
         return found
+
+    async def _models_of(self, name: str) -> list[ModelInfo]:
+        listed = await self.provider(self.resolve(name)[0]).models()
+        return [msgspec.structs.replace(info, id=f"{name}/{info.id}") for info in listed]
 
     def resolve(self, model: str) -> tuple[str, str]:
         """``provider/model`` or an alias -> (provider, model).
@@ -230,8 +250,10 @@ class Client:
         provider = self.provider(name)
         if timeout is not None:
             provider = self._make(self._config(name).with_(timeouts=Timeouts.of(timeout)))
-        if request.conversation is not None and self._cleanup:
-            self._used.append((provider, request.conversation))
+        if request.conversation is not None:
+            _check_owner(provider, request.conversation)
+            if self._cleanup:
+                self._used[id(request.conversation)] = (name, request.conversation)
 
         def opener() -> EventStream:
             return provider.stream(
@@ -311,3 +333,15 @@ def _check_fields(provider: str, fields: Mapping[str, Any]) -> None:
             else:
                 continue
         raise BadRequestError(f"providers[{provider!r}][{field!r}] {problem}", param=field)
+
+
+def _check_owner(provider: Provider, conversation: Conversation) -> None:
+    """Refuse a conversation of another provider: its ids would travel to the wrong server."""
+    own = type(provider.conversation(conversation.model))
+    if type(conversation) is not own:
+        raise BadRequestError(
+            f"the conversation is another provider's; make one with client.conversation("
+            f"'{provider.name}/model')",
+            provider=provider.name,
+            param="conversation",
+        )

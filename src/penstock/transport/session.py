@@ -182,12 +182,12 @@ class Session:
             Labels of what was not undone on remote servers.
         """
         await leave_of(self)
-        left = await self.outbox.drain(deadline)
+        await self.outbox.drain(deadline)
         self._closed = True
         pools, self._pools = list(self._pools.values()), {}
         for pool in pools:
             await pool.close()
-        return left
+        return list(self.outbox.failed)
 
     @property
     def closed(self) -> bool:
