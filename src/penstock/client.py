@@ -32,7 +32,6 @@ from penstock.types import (
 )
 from penstock.wire.request import base_url_of
 
-
 _log = logging.getLogger("penstock.client")
 
 
