@@ -425,6 +425,23 @@ def turns() -> Iterator[Raw]:
         good("One."),
         "wire/h2o.md section 9, calls: preprompt",
     )
+    oops = answer(compact({"message": "An error occurred", "errorId": ANSWERED}), status=500)
+    yield case(
+        "no-parent-500",
+        visit(asked(response=oops, parent="")),
+        bad("server", 500, ""),
+        "wire/h2o.md section 9, data: without it, or with an unknown one, 500",
+    )
+    events = answer(
+        'id: 1\nevent: end\ndata: {"status":"completed"}\n\n', content_type="text/event-stream"
+    )
+    attached = call("GET", f"/conversation/{CHAT}/stream", events)
+    yield case(
+        "reattached-later",
+        visit(asked(*whole("One.")), attached),
+        good("One."),
+        "wire/h2o.md section 9, calls: SSE log of a run",
+    )
     yield case(
         "delete-404",
         [opened(), asked(*whole("One.")), deleted(404)],

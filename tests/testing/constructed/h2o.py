@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from tests.testing.constructed.build import (
     HTML,
+    JSON,
     TEXT,
     Raw,
     answer,
@@ -61,6 +62,7 @@ def cases() -> Iterator[Raw]:
     yield from refused_early()
     yield from passed_through()
     yield from turns()
+    yield from beside_the_chat()
 
 
 def framing() -> Iterator[Raw]:
@@ -499,4 +501,58 @@ def turns() -> Iterator[Raw]:
     quoted = asked(frame(" one"), last(" one"), text='  „Grüße“ \\n "x"\n\ty \U0001f642 ')
     yield case(
         "inputs-trimmed", visit(quoted), good(" one"), "wire/h2o.md section 3: inputs, trimmed"
+    )
+
+
+def beside_the_chat() -> Iterator[Raw]:
+    section = "wire/h2o.md section 3: "
+    oops = answer(compact({"message": "Internal Error"}), status=500, headers=SET)
+    good_turn = asked(frame(" one"), last(" one"))
+    share = call("POST", f"/conversation/{CHAT}/share", answer(compact({"url": "x"})))
+    rename = call("PATCH", f"/conversation/{CHAT}", answer(content_type=None), "{}", JSON)
+    look = call("GET", f"/conversation/{CHAT}/__data.json", answer('{"type":"data"}'))
+    yield case(
+        "share-rename-look", visit(good_turn, share, rename, look), good(" one"), section + "others"
+    )
+    yield case(
+        "no-settings-call",
+        [opened(), good_turn, deleted()],
+        good(" one", at=1),
+        "wire/h2o.md section 1: needed once per cookie when the welcome modal is on",
+    )
+    for name, text in (("blank", "   "), ("empty", "")):
+        yield case(
+            f"{name}-inputs-500",
+            visit(asked(response=oops, text=text)),
+            bad("server", 500, "Internal Error"),
+            section + "inputs: empty or blanks only: 500",
+        )
+    message = '{"inputs":"x","options":{}}'
+    unknown = call("POST", "/conversation/not-an-id", oops, message, JSON)
+    yield case(
+        "malformed-id-500",
+        [settings(), unknown],
+        bad("server", 500, "Internal Error", at=1, deletes=False),
+        "wire/h2o.md section 5a: bad id",
+    )
+    no_model = call("POST", "/conversation", oops, "{}", JSON)
+    yield case(
+        "no-model-500",
+        [settings(), no_model],
+        bad("server", 500, "Internal Error", at=1, deletes=False),
+        section + "missing model",
+    )
+    body = call("POST", "/settings", oops, '{"ethicsModalAccepted":true}', JSON)
+    yield case(
+        "settings-as-json-500",
+        [body],
+        bad("server", 500, "Internal Error", at=0, deletes=False),
+        section + "a JSON body: 500",
+    )
+    extra = {**PARAMETERS, "watermark": False, "typical_p": 0.9, "seed": 1}
+    yield case(
+        "all-parameters",
+        visit(asked(frame(" one"), last(" one"), parameters=extra)),
+        good(" one"),
+        section + "parameters: passed to TGI as sent",
     )

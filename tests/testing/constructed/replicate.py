@@ -11,6 +11,7 @@ from tests.testing.constructed.build import (
     Raw,
     answer,
     compact,
+    exchange,
     failed,
     page,
     said,
@@ -19,6 +20,7 @@ from tests.testing.constructed.predictions import (
     API,
     HI,
     KEY,
+    LLAMA,
     STREAM_PATH,
     THREE,
     cancelled,
@@ -41,6 +43,7 @@ def cases() -> Iterator[Raw]:
     yield from creates()
     yield from hosts()
     yield from refusals()
+    yield from lists()
     yield from leaving()
 
 
@@ -205,6 +208,27 @@ def creates() -> Iterator[Raw]:
             said(*THREE),
             "wire/replicate.md section 7: always let the caller pass raw `input` keys",
         )
+    schema = {"Input": {"properties": {"prompt": {}, "max_tokens": {}}}}
+    known = {"openapi_schema": {"components": {"schemas": schema}}}
+    one = exchange(
+        "GET",
+        f"/v1/models/{LLAMA}",
+        answer(compact({"owner": "meta", "name": "x", "latest_version": known})),
+        host=API,
+        headers=[KEY],
+    )
+    yield case(
+        "schema-looked-at-first",
+        [one, created(given={"prompt": "Hi", "max_tokens": 5}), stream],
+        said(*THREE),
+        section + "one model",
+    )
+    yield case(
+        "older-token-scheme",
+        [created(headers=[("authorization", "Token r8_test_token")]), stream],
+        said(*THREE),
+        "wire/replicate.md section 2: scheme `Token` is older",
+    )
     waits = [KEY, ("prefer", "wait=5")]
     late = answer(
         compact(prediction("starting", output=None)),
@@ -434,6 +458,22 @@ def refusals() -> Iterator[Raw]:
         [created(refusal(401, detail="You did not pass an authentication token"), headers=())],
         failed("auth", 401, "You did not pass an authentication token"),
         section,
+    )
+
+
+def lists() -> Iterator[Raw]:
+    def listed(following: str | None, owner: str, query: str = "") -> Raw:
+        found = {"owner": owner, "name": "chat", "visibility": "public"}
+        told = answer(compact({"next": following, "previous": None, "results": [found]}))
+        return exchange("GET", "/v1/models", told, host=API, query=query, headers=[KEY])
+
+    following = f"https://{API}/v1/models?cursor=abc"
+    nothing = {"text": "", "pieces": [], "finish": None, "error": None}
+    yield case(
+        "models-in-two-pages",
+        [listed(following, "one"), listed(None, "two", "cursor=abc")],
+        nothing,
+        "wire/replicate.md section 3: list models; `next` is an absolute URL or null",
     )
 
 
