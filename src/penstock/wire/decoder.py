@@ -70,3 +70,12 @@ def bad_payload(error: Exception, data: bytes) -> ProtocolError:
 
 JSON_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError)
 """What ``msgspec`` raises on hostile input (``faults.md`` row 71)."""
+
+
+def refuse_constant(constant: str) -> None:
+    """What ``json`` is to do with NaN and Infinity, which the grammar of JSON does not have.
+
+    Raises:
+        ValueError: always.
+    """
+    raise ValueError(f"{constant} is no JSON")

@@ -74,7 +74,7 @@ def words_of(body: bytes) -> str:
         return one_sentence(_phrase(msgspec.json.decode(body)))
     except JSON_ERRORS:
         pass
-    title = re.search(r"(?is)<title[^>]*>(.*?)</title\s*>", text[:20_000])
+    title = re.search(r"(?i)<title[^<>]*>([^<]*)</title", text[:20_000])
     return one_sentence(title.group(1) if title else text[:4000])
 
 

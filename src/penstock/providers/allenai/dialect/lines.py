@@ -19,7 +19,7 @@ import msgspec
 
 from penstock.errors import PenstockError, ProtocolError
 from penstock.types import Event, Reasoning, Text
-from penstock.wire.decoder import JSON_ERRORS, AnswerDecoder, bad_payload
+from penstock.wire.decoder import JSON_ERRORS, AnswerDecoder, bad_payload, refuse_constant
 from penstock.wire.ndjson import NDJSONDecoder
 
 MAX_LINE = 4 << 20
@@ -95,7 +95,7 @@ class LineAnswerDecoder(AnswerDecoder, Generic[F]):
     def _read_again(self, line: bytes, error: Exception) -> F | None:
         """The frame of a line that the fast way refused: a cut character, or an unknown kind."""
         try:
-            value = json.loads(line)
+            value = json.loads(line, parse_constant=refuse_constant)
         except (ValueError, RecursionError):
             raise bad_payload(error, line) from None
         if not isinstance(value, dict):

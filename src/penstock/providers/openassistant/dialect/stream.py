@@ -24,7 +24,7 @@ import msgspec
 from penstock.errors import one_sentence
 from penstock.providers.openassistant.dialect.answers import Message, reported_error
 from penstock.types import Event, Finished, Notice, Text, Waiting
-from penstock.wire.decoder import JSON_ERRORS, AnswerDecoder, bad_payload
+from penstock.wire.decoder import JSON_ERRORS, AnswerDecoder, bad_payload, refuse_constant
 from penstock.wire.sse import SSEDecoder
 
 T = TypeVar("T")
@@ -195,6 +195,6 @@ def _with_halves(data: bytes, error: Exception) -> _Frame:
     if b"\\ud" not in data.lower():
         raise bad_payload(error, data) from None
     try:
-        return msgspec.convert(json.loads(data), _Frame)
+        return msgspec.convert(json.loads(data, parse_constant=refuse_constant), _Frame)
     except (ValueError, RecursionError) as second:
         raise bad_payload(second, data) from None
