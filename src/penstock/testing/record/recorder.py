@@ -205,6 +205,9 @@ class Recorder:
         async def one(path: Path, case: Case) -> Recorded:
             async with gate:
                 whole, result = await judged(case) if provider else (case, _unjudged(case))
+                if self._redactor.shown_by(result.text):
+                    # Said piece by piece, where no single piece can be known for a secret.
+                    whole, result = await judged(_masked(case))
             self._write({path: whole})
             count = len(case.exchanges)
             return Recorded(path=path, provider=provider, exchanges=count, result=result)
@@ -212,6 +215,12 @@ class Recorder:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(one(path, case)) for path, case in cases.items()]
         return [task.result() for task in tasks]
+
+
+def _masked(case: Case) -> Case:
+    notes = f"{case.notes}; texts are masked letter by letter, because they told a secret"
+    exchanges = tuple(without_text(exchange) for exchange in case.exchanges)
+    return msgspec.structs.replace(case, exchanges=exchanges, notes=notes)
 
 
 def _unjudged(case: Case) -> CaseResult:

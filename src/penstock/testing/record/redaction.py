@@ -106,6 +106,11 @@ class Redactor:
             return text
         return self._pattern.sub(lambda found: self._stand_in(found[0]), text)
 
+    def shown_by(self, text: str) -> bool:
+        """Whether ``text`` tells a long secret."""
+        real = (found[0] for found in _SHAPES.finditer(text) if "redacted" not in found[0])
+        return self.text(text) != text or any(True for _ in real)
+
     # -- learning ------------------------------------------------------------------------------
 
     def _learn(self, secrets: Iterator[str]) -> None:

@@ -18,7 +18,7 @@ from penstock.testing.replay.case import Exchange
 
 _NAMES = (
     rb"(?:content|text|inputs?|prompt|preprompt|system_prompt|token|generated_text|answer|output"
-    rb"|snippet|title|reasoning|reasoning_content|thinking|logs|arguments|continuation)"
+    rb"|snippet|title|reasoning|reasoning_content|thinking|logs|arguments|continuation|chunk|data)"
 )
 _STRING = rb'"((?:[^"\\]|\\.)*)"'
 _TEXTS = re.compile(
@@ -88,7 +88,9 @@ def _masked_lines(body: bytes) -> Iterator[bytes]:
             event = value.strip()
         elif not line.strip():
             event = b""
-        plain = event == b"output" or value.lstrip()[:1] not in (b"{", b"[")
+        plain = value.lstrip()[:1] not in (b"{", b"[")
+        if event == b"output":  # JSON with a chunk of it is Cog's (wire/replicate.md section 9)
+            plain = plain or not value.lstrip().startswith(b'{"chunk":')
         masks = name == b"data" and plain and event not in (b"error", b"done")
         yield name + colon + _masked(value) if masks else line
 
@@ -104,10 +106,21 @@ def _other(found: re.Match[bytes]) -> bytes:
     if letter.isdigit():
         return b"0"
     if letter.startswith(b"\\"):
-        shown = len(letter) == 6 and chr(int(letter[2:].decode(), 16)).isalnum()
-        return rb"\u0078" if shown else letter
+        return _other_escape(letter) if len(letter) == 6 else letter
     if letter.startswith(b"%"):
         return b"%78" if chr(int(letter[1:], 16)).isalnum() or letter[1:2] >= b"8" else letter
     if len(letter) == 1:
         return b"x"
     return letter if letter == _REPAIRED else _BY_LENGTH[len(letter)].encode()
+
+
+def _other_escape(letter: bytes) -> bytes:
+    """An escape of JSON as the letter itself would be masked."""
+    code = int(letter[2:].decode(), 16)
+    if code < 0x80:
+        return rb"\u0078" if chr(code).isalnum() else letter
+    if 0xD800 <= code < 0xE000:
+        return rb"\ud83d" if code < 0xDC00 else rb"\ude00"
+    if code == 0xFFFD:
+        return letter
+    return rb"\u00e9" if code < 0x800 else rb"\u4e00"
