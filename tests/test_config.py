@@ -10,6 +10,7 @@ import pytest
 
 from penstock.config import Settings, find_file, load, no_color
 from penstock.config.places import leaves, line_of
+from penstock.config.settings import ConnectionTable, ProviderTable
 from penstock.errors import ConfigError
 from penstock.types import Timeouts
 
@@ -180,6 +181,8 @@ def test_no_repr_and_no_shown_value_holds_a_secret(tmp_path: Path) -> None:
     )
     assert "geheim" not in repr(settings)
     assert "geheim" not in str(settings.shown)
+    table = ProviderTable(api_key="geheim", cookies={"a": "geheim"}, proxy="http://u:geheim@h:1")
+    assert "geheim" not in repr((table, ConnectionTable(proxy="http://u:geheim@h:1")))
 
 
 # -- which file --------------------------------------------------------------------------------

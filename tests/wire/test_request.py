@@ -27,6 +27,11 @@ def test_json_bodies_are_utf_8() -> None:
     assert request.with_headers(("C", "d")).headers[-1] == ("C", "d")
 
 
+def test_what_is_shown_of_a_request_holds_neither_headers_nor_body() -> None:
+    request = json_request("POST", "http://h/x", {"prompt": "secret"}, ("Cookie", "a=secret"))
+    assert repr(request) == "HttpRequest(POST 'http://h/x')"
+
+
 @pytest.mark.parametrize("body", [object(), "\ud800", {1: {2, 3}, "a": object()}])
 def test_what_json_cannot_hold_is_refused(body: object) -> None:
     with pytest.raises(BadRequestError):

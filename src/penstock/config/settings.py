@@ -38,6 +38,9 @@ class ProviderTable(Value, kw_only=True, frozen=True):
     models: tuple[str, ...] = ()
     options: Mapping[str, Any] = {}
 
+    def __repr__(self) -> str:
+        return f"ProviderTable(base_url={self.base_url!r}, dialect={self.dialect!r})"
+
 
 class ConnectionTable(Value, kw_only=True, frozen=True):
     """``[connection]`` of the file.
@@ -55,6 +58,9 @@ class ConnectionTable(Value, kw_only=True, frozen=True):
     ca_bundle: str | None = None
     trust_env: bool = False
     connections: int = 1000
+
+    def __repr__(self) -> str:
+        return f"ConnectionTable(proxy={'***' if self.proxy else None})"
 
 
 class TimeoutTable(Value, kw_only=True, frozen=True):

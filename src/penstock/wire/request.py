@@ -39,6 +39,9 @@ class HttpRequest(Value, frozen=True, kw_only=True):
     stream: bool = False
     follow: bool = True
 
+    def __repr__(self) -> str:
+        return f"HttpRequest({self.method} {self.url!r})"
+
     def with_headers(self, *more: tuple[str, str]) -> HttpRequest:
         """The same request with more headers."""
         return msgspec.structs.replace(self, headers=self.headers + more)
@@ -155,9 +158,8 @@ def check_sendable(request: HttpRequest) -> None:
 def trusted_url(url: str, *, base: str, hosts: Sequence[str] = ()) -> str:
     """``url`` as named by a server, if it may name that host.
 
-    Allowed are the host of ``base`` (for a self-hosted server on any port, decision 31 of the
-    sandbox) with the scheme of ``base`` or https, and the hosts in ``hosts``; an entry that
-    starts with a dot allows every host below it, by https.
+    Allowed are the host of ``base`` on any port, with the scheme of ``base`` or https, and the
+    hosts in ``hosts``; an entry that starts with a dot allows every host below it, by https.
 
     Raises:
         ProtocolError: any other URL; it is not followed.

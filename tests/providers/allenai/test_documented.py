@@ -142,6 +142,7 @@ def test_a_conversation_survives_json_before_and_after_its_first_turn() -> None:
     assert (conversation.model, conversation.parent) == ("tulu3-405b", None)
     assert conversation.messages == []
     assert conversation.x_anonymous_user_id != Conversation("tulu3-405b").x_anonymous_user_id
+    assert conversation.x_anonymous_user_id not in repr(conversation)  # who has it owns the thread
     for _ in range(2):
         restored = Conversation.from_dict(json.loads(json.dumps(conversation.to_dict())))
         assert restored == conversation

@@ -252,3 +252,8 @@ def test_an_account_is_named_without_its_secrets() -> None:
     assert digest_of("http://s", "a", "b") != digest_of("http://s", "ab")
     assert digest_of("http://s", "a") == digest_of("http://s", "a")
     assert "secret" not in digest_of("http://s", "secret")
+
+
+def test_what_is_shown_of_a_dialect_holds_no_credential() -> None:
+    for dialect in (Website, Native):
+        assert "s3cret" not in repr(dialect("http://127.0.0.1", (("Cookie", "s3cret"),)))

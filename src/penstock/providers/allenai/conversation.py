@@ -22,3 +22,6 @@ class Conversation(JsonConversation):
 
     x_anonymous_user_id: str = msgspec.field(default_factory=lambda: str(uuid4()))
     detached: list[str] = msgspec.field(default_factory=list)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(model={self.model!r}, id={self.id!r})"
