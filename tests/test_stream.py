@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from penstock.errors import ModelError, PenstockError, ProtocolError
+from penstock.provider import EventStream
 from penstock.stream import AnswerStream
 from penstock.types import (
     Conversation,
@@ -170,6 +171,29 @@ async def test_the_garbage_collector_leaves_the_context() -> None:
         async with asyncio.timeout(1):
             while not source.left:
                 await asyncio.sleep(0)
+
+
+async def test_a_dropped_stream_needs_no_collector_although_its_opener_names_it() -> None:
+    source = Source([Text("a")], hang=True)
+
+    def asked() -> AnswerStream:
+        def opener() -> EventStream:
+            assert not stream.whole
+            return source.open()
+
+        stream = AnswerStream(opener, provider="scripted", model="m")
+        return stream
+
+    stream = asked()
+    assert await stream.next_batch() == [Text("a")]
+    gc.disable()
+    try:
+        del stream
+        async with asyncio.timeout(1):
+            while not source.left:
+                await asyncio.sleep(0)
+    finally:
+        gc.enable()
 
 
 async def test_a_whole_reply_prefers_the_servers_final_text() -> None:

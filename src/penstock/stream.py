@@ -212,8 +212,10 @@ class AnswerStream:
     async def _enter(self) -> None:
         if self._hold is not None or self._ended:
             return
+        opener = self._opener
+        del self._opener  # it may name this stream: a ring would keep a dropped one alive
         try:
-            context = self._opener()
+            context = opener()
             self._batches = await context.__aenter__()
         except BaseException as error:
             self._ended = True
