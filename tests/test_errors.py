@@ -112,6 +112,14 @@ def test_errors_survive_pickling_and_copying_with_their_facts() -> None:
         assert str(other) == str(error)
 
 
+def test_errors_survive_pickling_with_their_classes() -> None:
+    for error in (MissingAuthError("no key"), error_of("auth", "refused", status=401)):
+        for other in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
+            assert type(other) is type(error)
+    raised = with_bases(ModelError, RuntimeError)("failed")
+    assert type(pickle.loads(pickle.dumps(raised))) is ModelError
+
+
 def test_a_missing_key_is_an_auth_error() -> None:
     assert isinstance(MissingAuthError("api_key is missing"), AuthError)
 

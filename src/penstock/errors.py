@@ -40,6 +40,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import cache
 from typing import ClassVar, Literal, get_args
 
 Kind = Literal[
@@ -144,7 +145,8 @@ class PenstockError(Exception):
         return f"{prefix}{self.message}{suffix}"
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (_rebuild, (self.kind, self.message, dict(self.__dict__)))
+        named = next(cls for cls in type(self).__mro__ if globals().get(cls.__name__) is cls)
+        return (_rebuild, (named.__name__, self.message, dict(self.__dict__)))
 
 
 class CallerError(PenstockError):
@@ -327,13 +329,23 @@ def with_bases(cls: type[PenstockError], *bases: type[BaseException]) -> type[Pe
     missing = tuple(base for base in bases if not issubclass(cls, base))
     if not missing:
         return cls
-    return type(cls.__name__, (cls, *missing), {"__doc__": cls.__doc__, "__module__": __name__})
+    return _joined((cls, *missing))
+
+
+@cache
+def _joined(bases: tuple[type, ...]) -> type[PenstockError]:
+    named = bases[0]
+    return type(named.__name__, bases, {"__doc__": named.__doc__, "__module__": __name__})
 
 
 def class_for(kind: Kind, *, status: int | None = None) -> type[PenstockError]:
     """The class for ``kind``; with an HTTP error ``status`` also a ``ResponseStatusError``."""
-    cls = _CLASSES[kind]
-    return with_bases(cls, ResponseStatusError) if status and status >= 400 else cls
+    return _by_status(_CLASSES[kind], status)
+
+
+def _by_status(cls: type[PenstockError], status: object) -> type[PenstockError]:
+    by_status = isinstance(status, int) and status >= 400
+    return with_bases(cls, ResponseStatusError) if by_status else cls
 
 
 def error_of(
@@ -363,8 +375,9 @@ def error_of(
     )
 
 
-def _rebuild(kind: Kind, message: str, state: dict[str, object]) -> PenstockError:
-    error = class_for(kind)(message)
+def _rebuild(name: str, message: str, state: dict[str, object]) -> PenstockError:
+    """The error that ``__reduce__`` took apart, but for foreign bases and private classes."""
+    error: PenstockError = _by_status(globals()[name], state.get("status"))(message)
     error.__dict__.update(state)
     return error
 
@@ -385,8 +398,18 @@ def redact(text: str, secrets: Iterable[str] = ()) -> str:
     return _SECRET_SHAPES.sub("***", text)
 
 
+_LOOKED_AT = 8000
+
+
 def one_sentence(text: str, limit: int = 200) -> str:
-    """Foreign text as one line of at most ``limit`` characters, without secrets or markup."""
+    """Foreign text as one line of at most ``limit`` characters, without secrets or markup.
+
+    Only its beginning is looked at: the patterns below take quadratic time where a hostile server
+    opens tags and closes none. A word that this cuts is dropped, for it may be half of a secret.
+    """
+    if len(text) > _LOOKED_AT:
+        words = text[:_LOOKED_AT].split()
+        text = " ".join(words[:-1] or words)
     text = re.sub(r"(?is)<(script|style)\b.*?</\1\s*>", " ", text)
     text = re.sub(r"(?s)<[!/a-zA-Z][^>]*>", " ", text)
     line = redact(" ".join(text.split()))
