@@ -117,7 +117,11 @@ def test_the_sync_form_works_anywhere(remote: str, inside_a_loop: bool) -> None:
     def ask() -> list[str]:
         completion = OpenAICompatible.create_completion(MODEL, ASK, base_url=remote)
         assert isinstance(completion, SyncResult)
-        return list(completion)
+        pieces = list(completion)
+        assert completion.finish_reason == "stop"  # the facts stay after the end
+        assert completion.usage is not None
+        assert completion.conversation is None
+        return pieces
 
     async def inside() -> list[str]:
         return ask()

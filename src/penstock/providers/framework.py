@@ -123,6 +123,7 @@ class SyncResult:
         self._make = make
         self._result: AsyncResult | None = None
         self._ended = False
+        self._held = False
 
     def __iter__(self) -> Self:
         return self
@@ -130,10 +131,10 @@ class SyncResult:
     def __next__(self) -> Any:
         if self._ended:
             raise StopIteration
-        if self._result is None:
+        result = self._result = self._result or self._make()
+        if not self._held:
             portal.acquire(self)
-            self._result = self._make()
-        result = self._result
+            self._held = True
         try:
             return portal.call(lambda: _next_of(result))
         except StopAsyncIteration:
@@ -155,23 +156,33 @@ class SyncResult:
         self.close()
 
     def __del__(self) -> None:
-        if self._result is not None:
+        if self._held and self._result is not None:
             portal.discard(self._result.aclose)
 
     def close(self) -> None:
         """Leave the answer; the remote side is stopped and cleaned up."""
         self._ended = True
-        result, self._result = self._result, None
-        if result is not None:
+        held, self._held = self._held, False
+        if held and self._result is not None:
             try:
-                portal.call(result.aclose)
+                portal.call(self._result.aclose)
             finally:
                 portal.release(self)
 
     @property
     def finish_reason(self) -> FinishReason | None:
-        """Why the answer ended, while it is held open; None before its end."""
+        """Why the answer ended; None before its end."""
         return self._result.finish_reason if self._result else None
+
+    @property
+    def usage(self) -> Usage | None:
+        """Token counts, where the server sent them."""
+        return self._result.usage if self._result else None
+
+    @property
+    def conversation(self) -> Conversation | None:
+        """The native conversation, after the end."""
+        return self._result.conversation if self._result else None
 
 
 async def _next_of(result: AsyncResult) -> Any:
@@ -315,7 +326,7 @@ class _WholeResult(SyncResult):
         self._ended = True
         portal.acquire()
         try:
-            result = self._make()
+            result = self._result = self._make()
             return portal.call(result.whole)
         finally:
             portal.release()

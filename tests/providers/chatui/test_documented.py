@@ -69,6 +69,10 @@ async def test_the_whole_text(sandbox: Sandbox) -> None:
 async def test_a_conversation_is_the_last_item_and_goes_on(sandbox: Sandbox) -> None:
     async with Session() as session:
         shared: dict[str, Any] = {"base_url": sandbox.urls["chatui"], "session": session}
+        first = ChatUI.create_async_generator("", QUESTION, return_conversation=True, **shared)
+        *_, made = [item async for item in first]
+        assert isinstance(made, ChatUIConversation)
+        await made.delete()
         conversation = ChatUIConversation()
         for _ in range(2):
             items = [

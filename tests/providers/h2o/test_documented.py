@@ -22,6 +22,7 @@ from penstock.errors import (
     StreamTimeoutError,
 )
 from penstock.providers import H2o, h2o_sync
+from penstock.providers.h2o.conversation import H2oConversation
 from penstock.providers.h2o.documented_sync import _as_documented
 from penstock.sandbox import Sandbox
 from penstock.transport import Session
@@ -191,7 +192,13 @@ async def test_a_shared_session_and_a_conversation(sandbox: Sandbox) -> None:
         made = H2o.create_async_generator(
             "", QUESTION, base_url=sandbox.urls["h2o"], session=session, return_conversation=True
         )
-        assert [item async for item in made] == ["Hello", " there"]
+        *pieces, conversation = [item async for item in made]
+        assert pieces == ["Hello", " there"]
+        assert isinstance(conversation, H2oConversation)
+        assert len(conversation.messages) == 2
+        assert conversation.id is not None
+        await conversation.delete()
+        assert conversation.id is None
         assert session.open_connections == 0
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from penstock.prompts import Media
+from penstock.providers.chatui.conversation import ChatUIConversation
 from penstock.providers.chatui.provider import create
 from penstock.providers.framework import (
     AsyncGeneratorProvider,
@@ -55,7 +56,7 @@ class ChatUI(AsyncGeneratorProvider, ProviderModelMixin):
         Args:
             model: an id of the server's list; empty for its first.
             conversation: a native conversation to continue.
-            return_conversation: yield the conversation as the last item.
+            return_conversation: yields the conversation as the last item, and keeps it.
             media: images for the last user message, as (bytes, file name).
             cookies: the session of a login; by default each call has a new anonymous one.
             headers: sent with every request to the server.
@@ -68,7 +69,8 @@ class ChatUI(AsyncGeneratorProvider, ProviderModelMixin):
         cls.refuse_unknown(kwargs)
 
         def request() -> ChatRequest:
-            return request_of(model, messages, media=media, conversation=conversation)
+            kept = conversation or (ChatUIConversation() if return_conversation else None)
+            return request_of(model, messages, media=media, conversation=kept)
 
         config = config_of(
             cls.provider_name,

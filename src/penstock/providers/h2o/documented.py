@@ -11,6 +11,7 @@ from penstock.providers.framework import (
     config_of,
     request_of,
 )
+from penstock.providers.h2o.conversation import H2oConversation
 from penstock.providers.h2o.models import ALIASES, DEFAULT_MODEL, MODELS, URL
 from penstock.providers.h2o.provider import create
 from penstock.transport import Session
@@ -74,7 +75,7 @@ class H2o(AsyncGeneratorProvider):
             stop: texts that end the answer; they stay in it.
             id: UUID of the question, as the server stores it; likewise ``response_id``.
             conversation: a native conversation to continue.
-            return_conversation: yield the conversation as the last item.
+            return_conversation: yields the conversation as the last item, and keeps it.
             cookies: a session of one's own; by default each call has a new one.
             base_url: the server's address, with an optional path prefix.
 
@@ -102,7 +103,8 @@ class H2o(AsyncGeneratorProvider):
 
         def request() -> ChatRequest:
             # By the server's own names, which its dialect checks in one place.
-            return request_of(model, messages, extra=given, conversation=conversation)
+            kept = conversation or (H2oConversation() if return_conversation else None)
+            return request_of(model, messages, extra=given, conversation=kept)
 
         config = config_of(
             cls.provider_name, base_url=base_url, timeout=timeout, proxy=proxy, cookies=cookies
