@@ -25,10 +25,7 @@ def encode_multipart(
     """Content type and body of a form.
 
     The boundary is a digest of the content, so that it cannot stand in it by accident and the
-    same form gives the same bytes.
-
-    Raises:
-        UnicodeEncodeError: never for text that came from UTF-8; a lone surrogate is replaced.
+    same form gives the same bytes. A lone surrogate is replaced.
     """
     parts: list[tuple[bytes, bytes]] = []
     for name, value in fields:
