@@ -17,13 +17,14 @@ from tests.testing.constructed import (
     h2o,
     odd,
     openassistant,
+    openassistant_native,
     replicate,
     replicate_streams,
 )
 
 MADE = {
     "allenai": (*allenai_2025.cases(), *allenai_2026.cases()),
-    "openassistant": tuple(openassistant.cases()),
+    "openassistant": (*openassistant.cases(), *openassistant_native.cases()),
     "h2o": tuple(h2o.cases()),
     "chatui": tuple(chatui.cases()),
     "replicate": (*replicate.cases(), *replicate_streams.cases(), *cog.cases()),

@@ -208,7 +208,7 @@ def creates() -> Iterator[Raw]:
             said(*THREE),
             "wire/replicate.md section 7: always let the caller pass raw `input` keys",
         )
-    schema = {"Input": {"properties": {"prompt": {}, "max_tokens": {}}}}
+    schema: Raw = {"Input": {"properties": {"prompt": {}, "max_tokens": {}}}}
     known = {"openapi_schema": {"components": {"schemas": schema}}}
     one = exchange(
         "GET",
@@ -468,7 +468,7 @@ def lists() -> Iterator[Raw]:
         return exchange("GET", "/v1/models", told, host=API, query=query, headers=[KEY])
 
     following = f"https://{API}/v1/models?cursor=abc"
-    nothing = {"text": "", "pieces": [], "finish": None, "error": None}
+    nothing: Raw = {"text": "", "pieces": [], "finish": None, "error": None}
     yield case(
         "models-in-two-pages",
         [listed(following, "one"), listed(None, "two", "cursor=abc")],
