@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from os import PathLike
-from typing import Any, Self, get_type_hints
+from typing import Any, Self, TypedDict, Unpack, get_type_hints
 from urllib.parse import urlsplit
 
 import msgspec
@@ -33,6 +33,35 @@ from penstock.types import (
 from penstock.wire.request import base_url_of
 
 _log = logging.getLogger("penstock.client")
+
+
+class ClientArguments(TypedDict, total=False):
+    """The arguments of ``Client``; its docstring says what they mean."""
+
+    config: Settings | str | PathLike[str] | None
+    providers: Mapping[str, ProviderConfig | Mapping[str, Any]] | None
+    timeout: float | Timeouts | None
+    proxy: str | None
+    session: Session | None
+    cleanup: bool
+
+
+class CallParameters(TypedDict, total=False):
+    """The parameters of one call; ``Client.stream`` says what they mean."""
+
+    system: str | None
+    conversation: Conversation | None
+    temperature: float | None
+    top_p: float | None
+    top_k: int | None
+    max_tokens: int | None
+    stop: str | Sequence[str] | None
+    seed: int | None
+    sampling: Sampling | None
+    tools: Sequence[Tool]
+    media: Media
+    extra: Mapping[str, Any] | None
+    timeout: float | Timeouts | None
 
 
 class Client:
@@ -172,7 +201,10 @@ class Client:
         return self._start(request, timeout)
 
     async def complete(
-        self, model: str | ChatRequest, messages: Messages = (), **parameters: Any
+        self,
+        model: str | ChatRequest,
+        messages: Messages = (),
+        **parameters: Unpack[CallParameters],
     ) -> Reply:
         """The whole answer. Parameters and errors are those of ``stream``.
 

@@ -7,9 +7,10 @@ this works inside a running loop, too.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Self
+from typing import Self, Unpack
 
 from penstock import client as async_client
+from penstock.client import CallParameters, ClientArguments
 from penstock.config import Settings
 from penstock.portal import portal
 from penstock.stream import AnswerStream
@@ -37,7 +38,7 @@ class Client:
         ConfigError: the configuration is wrong.
     """
 
-    def __init__(self, **arguments: Any) -> None:
+    def __init__(self, **arguments: Unpack[ClientArguments]) -> None:
         self._open = False
         portal.acquire(self)
         try:
@@ -68,13 +69,19 @@ class Client:
             portal.release(self)
 
     def stream(
-        self, model: str | ChatRequest, messages: Messages = (), **parameters: Any
+        self,
+        model: str | ChatRequest,
+        messages: Messages = (),
+        **parameters: Unpack[CallParameters],
     ) -> Answer:
         """As ``penstock.Client.stream``; the answer is a plain iterator of events."""
         return Answer(self._client.stream(model, messages, **parameters), self)
 
     def complete(
-        self, model: str | ChatRequest, messages: Messages = (), **parameters: Any
+        self,
+        model: str | ChatRequest,
+        messages: Messages = (),
+        **parameters: Unpack[CallParameters],
     ) -> Reply:
         """As ``penstock.Client.complete``."""
         return portal.call(lambda: self._client.complete(model, messages, **parameters))
@@ -181,5 +188,5 @@ class Answer:
         return self._stream.warnings
 
 
-async def _made(arguments: dict[str, Any]) -> async_client.Client:
+async def _made(arguments: ClientArguments) -> async_client.Client:
     return async_client.Client(**arguments)

@@ -52,7 +52,9 @@ class OpenAICompatibleProvider:
         asked = dialect.chat_request(self._base, self._vendor, request, key)
         async with call.open(asked, self._error) as response:
             dialect.refuse_page(response.content_type)
-            if not request.stream or response.content_type == "application/json":
+            # Some servers stream although the whole answer was asked for, or the other way round.
+            whole = not request.stream and response.content_type != "text/event-stream"
+            if whole or response.content_type == "application/json":
                 async with call.limits.step():
                     body = await response.read()
                 yield _once(decode_completion(body, self.name))
