@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from penstock.errors import ModelError, PenstockError, ProtocolError
+from penstock.errors import ModelError, PenstockError, ProtocolError, StreamCancelledError
 from penstock.provider import EventStream
 from penstock.stream import AnswerStream
 from penstock.types import (
@@ -211,3 +211,99 @@ async def test_a_whole_reply_prefers_the_servers_final_text() -> None:
         ("c2", "time", ""),
     ]
     assert (await Source([Text(" a ")], [END]).stream().reply()).text == " a "
+
+
+async def test_two_readers_at_once_are_told_apart_and_the_first_goes_on() -> None:
+    """faults.md row 64."""
+    gate = asyncio.Event()
+
+    class Gated(Source):
+        async def _batches(self) -> AsyncIterator[Sequence[Event]]:
+            await gate.wait()
+            yield [Text("a"), END]
+
+    source = Gated()
+    stream = source.stream()
+    reading = asyncio.ensure_future(stream.reply())
+    await asyncio.sleep(0)
+    for second in (stream.next_batch, stream.__aenter__):
+        with pytest.raises(RuntimeError, match="another task"):
+            await second()
+    gate.set()
+    assert (await reading).text == "a"
+    assert (source.entered, source.left) == (1, 1)
+
+
+async def test_a_turn_is_asked_once() -> None:
+    """A stream whose entering failed or was cancelled is not entered again."""
+
+    class Stuck(Source):
+        @asynccontextmanager
+        async def open(self) -> AsyncIterator[AsyncIterator[Sequence[Event]]]:
+            self.entered += 1
+            await asyncio.Event().wait()
+            yield self._batches()
+
+    source = Stuck()
+    stream = source.stream()
+    task = asyncio.ensure_future(stream.__aenter__())
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await stream.next_batch() is None
+    with pytest.raises(StreamCancelledError):
+        await stream.reply()
+    assert source.entered == 1
+
+
+async def test_an_answer_that_was_left_is_never_told_as_whole() -> None:
+    stream = Source([Text("par")], [END]).stream()
+    assert await stream.next_batch() == [Text("par")]
+    await stream.aclose()
+    await stream.aclose()
+    with pytest.raises(StreamCancelledError) as caught:
+        await stream.reply()
+    assert (caught.value.partial, caught.value.provider) == ("par", "scripted")
+
+
+async def test_leaving_while_another_task_enters_leaves_what_it_entered() -> None:
+    gate = asyncio.Event()
+
+    class Slow(Source):
+        @asynccontextmanager
+        async def open(self) -> AsyncIterator[AsyncIterator[Sequence[Event]]]:
+            await gate.wait()
+            async with super().open() as batches:
+                yield batches
+
+    source = Slow([Text("a")], [END])
+    stream = source.stream()
+    reading = asyncio.ensure_future(stream.reply())
+    await asyncio.sleep(0)
+    await stream.aclose()
+    gate.set()
+    with pytest.raises(StreamCancelledError):
+        await reading
+    assert (source.entered, source.left) == (1, 1)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_cleanup_that_fails_replaces_neither_answer_nor_error(
+    fails: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """faults.md row 69."""
+
+    class Untidy(Source):
+        @asynccontextmanager
+        async def open(self) -> AsyncIterator[AsyncIterator[Sequence[Event]]]:
+            yield self._batches()
+            raise ModelError("the deletion was refused")
+
+    stream = Untidy([Text("a")], ModelError("worker lost") if fails else [END]).stream()
+    if fails:
+        with pytest.raises(ModelError, match="worker lost"):
+            await stream.reply()
+    else:
+        assert (await stream.reply()).text == "a"
+    assert "deletion was refused" in caplog.text

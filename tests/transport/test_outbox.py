@@ -124,3 +124,22 @@ async def test_a_shielded_cleanup_raises_its_error_in_time() -> None:
     undo.door.set()
     with pytest.raises(LookupError):
         await shielded(undo)
+
+
+@pytest.mark.parametrize("once", [False, True])
+def test_the_end_of_the_loop_begins_an_undo_once_more(once: bool) -> None:
+    """``asyncio.run`` cancels all tasks at its end; what makes something there is not repeated."""
+    begun: list[str] = []
+    done: list[str] = []
+
+    async def undo() -> None:
+        begun.append("undo")
+        await asyncio.sleep(0.05)
+        done.append("undo")
+
+    async def main() -> None:
+        await Outbox().settle("x: undo", undo, wait=0.01, once=once)
+
+    asyncio.run(main())
+    assert len(begun) == (1 if once else 2)
+    assert len(done) == (0 if once else 1)
