@@ -88,7 +88,7 @@ def main() -> None:
 
 def _run() -> int:
     try:
-        code = cli.main(standalone_mode=False)
+        code = cli.main(prog_name="penstock", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         return error.exit_code
