@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Callable, Coroutine
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from pathlib import Path
+from types import AsyncGeneratorType
 
 import msgspec
 import pytest
@@ -179,3 +182,27 @@ async def test_a_dropped_answer_is_left_by_the_collector(name: str) -> None:
             break
         gc.collect()
         await here.clean()
+
+
+@pytest.mark.parametrize("name", MODELS)
+async def test_no_generator_of_a_provider_is_left_to_the_collector(name: str) -> None:
+    """Whoever leaves early closes them in order; else the loop makes a task for each."""
+    hooks = sys.get_asyncgen_hooks()
+    found: list[str] = []
+
+    def finalized(generator: AsyncGenerator[object, None]) -> None:
+        assert isinstance(generator, AsyncGeneratorType)
+        if "providers" in Path(generator.ag_code.co_filename).parts:
+            found.append(generator.__qualname__)
+        assert hooks.finalizer is not None
+        hooks.finalizer(generator)
+
+    sys.set_asyncgen_hooks(firstiter=hooks.firstiter, finalizer=finalized)
+    try:
+        async with place(name) as here:
+            await here.leave_early()
+            await here.clean()
+            gc.collect()
+    finally:
+        sys.set_asyncgen_hooks(*hooks)
+    assert found == []

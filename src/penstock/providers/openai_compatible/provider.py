@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from penstock.errors import BadRequestError, ConfigError, MissingAuthError, PenstockError
 from penstock.provider import Batch, Provider, ProviderConfig
 from penstock.providers.checks import check_options, check_request
-from penstock.providers.common import Call
+from penstock.providers.common import Call, held
 from penstock.providers.openai_compatible import dialect
 from penstock.providers.openai_compatible.vendors import ANY, VENDORS, capabilities_of
 from penstock.transport import Session
@@ -59,7 +59,8 @@ class OpenAICompatibleProvider:
                     body = await response.read()
                 yield _once(decode_completion(body, self.name))
             else:
-                yield call.pump(response, ChatDecoder(self.name))
+                async with held(call.pump(response, ChatDecoder(self.name))) as batches:
+                    yield batches
 
     async def models(self) -> Sequence[ModelInfo]:
         """The models the server lists, or the configured ones."""

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 
 import msgspec
 
 from penstock.errors import BadRequestError, ConfigError, PenstockError, ProtocolError
 from penstock.provider import Batch, ProviderConfig
 from penstock.providers.checks import check_options, check_request
-from penstock.providers.common import Call
+from penstock.providers.common import Call, held
 from penstock.providers.replicate.dialect.answers import PollReader
 from penstock.providers.replicate.dialect.cog import (
     CogDecoder,
@@ -62,7 +62,8 @@ class CogProvider:
             response = await self._open(call, connection, request.model, plan)
             if response.content_type == "text/event-stream":
                 try:
-                    yield _dressed(call.pump(response, decoder), plan)
+                    async with held(_dressed(call.pump(response, decoder), plan)) as batches:
+                        yield batches
                 finally:
                     await connection.aclose()
                     await self._leave(call, decoder)
@@ -120,12 +121,19 @@ class CogProvider:
         """Nothing is kept on the server, so nothing is to be deleted."""
 
 
-async def _dressed(batches: AsyncIterator[list[Event]], plan: Plan) -> AsyncIterator[Batch]:
-    async for events in batches:
-        last = events[-1]
-        if isinstance(last, Finished) and plan.warnings:
-            events[-1] = msgspec.structs.replace(last, warnings=plan.warnings)
-        yield events
+async def _dressed(
+    batches: AsyncGenerator[list[Event], None], plan: Plan
+) -> AsyncGenerator[list[Event], None]:
+    async with aclosing(batches):
+        async for events in batches:
+            events[-1] = _warned(events[-1], plan)
+            yield events
+
+
+def _warned(event: Event, plan: Plan) -> Event:
+    if isinstance(event, Finished) and plan.warnings:
+        return msgspec.structs.replace(event, warnings=plan.warnings)
+    return event
 
 
 async def _once(body: bytes, plan: Plan) -> AsyncIterator[Batch]:
@@ -134,13 +142,8 @@ async def _once(body: bytes, plan: Plan) -> AsyncIterator[Batch]:
     reader = PollReader(Transcript(plan.stops), plan.limit)
     events: list[Event] = [Started(id=prediction.id or None)]
     events += reader.see(prediction)
+    events[-1] = _warned(events[-1], plan)
+    yield events
     if reader.done:
-        async for batch in _dressed(_single(events), plan):
-            yield batch
         return
-    yield events
     raise reader.failure or ProtocolError("the server answered before the prediction was over")
-
-
-async def _single(events: list[Event]) -> AsyncIterator[list[Event]]:
-    yield events

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from penstock.errors import BadRequestError, MissingAuthError, PenstockError
 from penstock.provider import Batch, Provider, ProviderConfig
 from penstock.providers.checks import check_options, check_request
-from penstock.providers.common import Call
+from penstock.providers.common import Call, held
 from penstock.providers.replicate.cog import CogProvider
 from penstock.providers.replicate.dialect.errors import hosted_error
 from penstock.providers.replicate.dialect.hosted import (
@@ -79,7 +79,8 @@ class ReplicateProvider:
         )
         try:
             await run.create(target)
-            yield run.batches()
+            async with held(run.batches()) as batches:
+                yield batches
         finally:
             await run.leave()
 

@@ -11,8 +11,8 @@ reads it, and ``leave`` frees it; a prediction that is not over by then is cance
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, aclosing
 
 import msgspec
 
@@ -23,7 +23,6 @@ from penstock.errors import (
     TruncatedError,
     error_of,
 )
-from penstock.provider import Batch
 from penstock.providers.common import Call
 from penstock.providers.replicate.asking import Asking
 from penstock.providers.replicate.dialect.answers import (
@@ -132,7 +131,7 @@ class HostedRun:
 
     # -- the answer ----------------------------------------------------------------------------
 
-    async def batches(self) -> AsyncIterator[Batch]:
+    async def batches(self) -> AsyncGenerator[list[Event], None]:
         """The answer's events; what was held back for a stop string comes before a failure."""
         prediction = self._created
         polled = self._wait is not None or prediction.terminal or not prediction.streams_text
@@ -141,8 +140,10 @@ class HostedRun:
             first.append(Waiting("cold_start", detail=prediction.status))
         yield self._seen(first)
         try:
-            async for batch in self._poll(prediction) if polled else self._follow():
-                yield batch
+            answer = self._poll(prediction) if polled else self._follow()
+            async with aclosing(answer):
+                async for batch in answer:
+                    yield batch
         except PenstockError:
             held: list[Event] = []
             self._transcript.flush(held)
@@ -150,30 +151,33 @@ class HostedRun:
                 yield held
             raise
 
-    async def _follow(self) -> AsyncIterator[Batch]:
+    async def _follow(self) -> AsyncGenerator[list[Event], None]:
         resume = Resume()
         while True:
             self._trouble, self._woken = None, False
-            async for events in self._connections(resume):
-                yield events
+            async with aclosing(self._connections(resume)) as batches:
+                async for events in batches:
+                    yield events
             if self._trouble is None:
                 return
             await self._connection.aclose()
             lost = isinstance(self._trouble, TruncatedError | NetworkError)
-            async for events in self._poll(None, stream_again=lost):
-                yield events
+            async with aclosing(self._poll(None, stream_again=lost)) as batches:
+                async for events in batches:
+                    yield events
             if not self._woken:
                 return
 
-    async def _connections(self, resume: Resume) -> AsyncIterator[Batch]:
+    async def _connections(self, resume: Resume) -> AsyncGenerator[list[Event], None]:
         """The stream, opened again as long as that helps; ``_trouble`` says why it ended early."""
         for attempt in range(RECONNECTS + 1):
             if attempt:
                 await self._call.limits.pause(_delay(resume, attempt))
             decoder = StreamDecoder(self._transcript, resume)
             try:
-                async for events in self._stream(decoder, resume.last_id):
-                    yield events
+                async with aclosing(self._stream(decoder, resume.last_id)) as batches:
+                    async for events in batches:
+                        yield events
                 self._trouble = None
                 return
             except PenstockError as error:
@@ -185,20 +189,23 @@ class HostedRun:
             if not again or unknown_place or stale:
                 return
 
-    async def _stream(self, decoder: StreamDecoder, last_id: str) -> AsyncIterator[Batch]:
+    async def _stream(
+        self, decoder: StreamDecoder, last_id: str
+    ) -> AsyncGenerator[list[Event], None]:
         """One connection of the stream, up to the end of the answer."""
         response = await self._listen(last_id)
         if response.content_type not in ("", "text/event-stream"):
             words = "the stream URL answered with no event stream"
             raise error_of("protocol", words, status=response.status)
-        async for events in self._call.pump(response, decoder):
-            self._ended = decoder.ended
-            if not decoder.done:
-                yield events
-                continue
-            if len(events) > 1:
-                yield events[:-1]
-            yield [await self._finished(events[-1])]
+        async with aclosing(self._call.pump(response, decoder)) as batches:
+            async for events in batches:
+                self._ended = decoder.ended
+                if not decoder.done:
+                    yield events
+                    continue
+                if len(events) > 1:
+                    yield events[:-1]
+                yield [await self._finished(events[-1])]
 
     async def _broken(self, error: PenstockError, decoder: StreamDecoder) -> bool:
         """Whether another connection may go on; False where only polling can.
@@ -235,7 +242,7 @@ class HostedRun:
 
     async def _poll(
         self, prediction: Prediction | None, *, stream_again: bool = False
-    ) -> AsyncIterator[Batch]:
+    ) -> AsyncGenerator[list[Event], None]:
         """The answer by asking for the prediction.
 
         Args:
