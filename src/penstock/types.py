@@ -193,7 +193,7 @@ class Conversation(msgspec.Struct, dict=True, weakref=True):
             self.bind(_nothing_to_delete)
         elif self.id is not None:
             raise BadRequestError(
-                "this conversation is not bound to a client; use client.delete(model, conversation)",
+                "this conversation is bound to no client; use client.delete(model, conversation)",
                 param="conversation",
             )
 
