@@ -150,8 +150,8 @@ class Proxy:
             server = web.Server(
                 partial(self._handle, origin), handler_cancellation=True, access_log=None
             )
-            # Nobody is waited for at the end: whoever still listens is told by the closing.
-            runner = web.ServerRunner(server, shutdown_timeout=0)
+            # GRACE has passed then: who still listens is not waited for. (0 would wait for ever.)
+            runner = web.ServerRunner(server, shutdown_timeout=0.01)
             await runner.setup()
             self._stack.push_async_callback(runner.cleanup)
             site = web.TCPSite(runner, self._host, port)

@@ -235,7 +235,9 @@ def _spellings(secret: str) -> tuple[str, ...]:
     if len(secret) < EVERYWHERE or word:
         return ()
     in_json = json.dumps(secret)[1:-1]
-    return tuple(dict.fromkeys((secret, quote(secret, safe=""), quote(secret), in_json)))
+    within = json.dumps(in_json)[1:-1]  # JSON within a string of JSON
+    spelled = (secret, quote(secret, safe=""), quote(secret), in_json, within)
+    return tuple(dict.fromkeys(spelled))
 
 
 # -- where secrets are -----------------------------------------------------------------------------
@@ -266,6 +268,7 @@ def _of_headers(headers: tuple[tuple[str, str], ...]) -> Iterator[str]:
                 yield from _of_basic(credential)
         else:
             yield from _of_text(value)
+            yield from _of_query(value.partition("?")[2])
 
 
 def _of_basic(credential: str) -> Iterator[str]:
