@@ -16,6 +16,7 @@ it owns is held by ``penstock.keeper``, which leaves it where nobody else does.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
+from io import StringIO
 from typing import Self
 
 from penstock.errors import PenstockError, ProtocolError, StreamCancelledError
@@ -72,8 +73,8 @@ class AnswerStream:
         self._queue: list[Event] = []
         self._next = 0
         self._ended = False
-        self._pieces: list[str] = []
-        self._reasoning: list[str] = []
+        self._text = StringIO()
+        self._reasoning = StringIO()
         self._tool_calls: dict[int, ToolCallPart] = {}
 
     # -- facts ---------------------------------------------------------------------------------
@@ -81,7 +82,7 @@ class AnswerStream:
     @property
     def partial(self) -> str:
         """The text received so far, nothing trimmed."""
-        return "".join(self._pieces)
+        return self._text.getvalue()
 
     @property
     def finish_reason(self) -> FinishReason | None:
@@ -178,7 +179,7 @@ class AnswerStream:
             text=self.partial if end.final_text is None else end.final_text,
             model=self.model,
             provider=self.provider,
-            reasoning="".join(self._reasoning),
+            reasoning=self._reasoning.getvalue(),
             tool_calls=tuple(self._tool_calls[index] for index in sorted(self._tool_calls)),
             finish_reason=end.finish_reason,
             usage=end.usage,
@@ -263,9 +264,9 @@ class AnswerStream:
     def _note(self, batch: Sequence[Event]) -> None:
         for event in batch:
             if type(event) is Text:
-                self._pieces.append(event.text)
+                self._text.write(event.text)
             elif isinstance(event, Reasoning):
-                self._reasoning.append(event.text)
+                self._reasoning.write(event.text)
             elif isinstance(event, ToolCall):
                 self._note_tool_call(event)
             elif isinstance(event, Started):

@@ -49,7 +49,7 @@ class AsyncResult:
     def __init__(self, stream: AnswerStream, *, return_conversation: bool = False) -> None:
         self._stream = stream
         self._return_conversation = return_conversation
-        self._pieces: Iterator[str] = iter(())
+        self._pieces: Iterator[Any] = iter(())
 
     @property
     def provider(self) -> str:
@@ -92,14 +92,20 @@ class AsyncResult:
         while True:
             for piece in self._pieces:
                 return piece
-            batch = await self._stream.next_batch()
-            if batch is None:
-                break
-            self._pieces = iter([event.text for event in batch if isinstance(event, Text)])
+            items = await self.more()
+            if items is None:
+                raise StopAsyncIteration
+            self._pieces = iter(items)
+
+    async def more(self) -> list[Any] | None:
+        """All that the next network read brings, perhaps nothing; None after the end."""
+        batch = await self._stream.next_batch()
+        if batch is not None:
+            return [event.text for event in batch if isinstance(event, Text)]
         if self._return_conversation and self._stream.conversation is not None:
             self._return_conversation = False
-            return self._stream.conversation
-        raise StopAsyncIteration
+            return [self._stream.conversation]
+        return None
 
     async def __aenter__(self) -> Self:
         return self
@@ -117,10 +123,14 @@ class AsyncResult:
 
 
 class SyncResult:
-    """What ``create_completion`` returns: a plain iterator of pieces and a context manager."""
+    """What ``create_completion`` returns: a plain iterator of pieces and a context manager.
+
+    One network read crosses the threads at once, not one hop for each piece.
+    """
 
     def __init__(self, make: Callable[[], AsyncResult]) -> None:
         self._make = make
+        self._pieces: Iterator[Any] = iter(())
         self._result: AsyncResult | None = None
         self._ended = False
         self._held = False
@@ -129,20 +139,25 @@ class SyncResult:
         return self
 
     def __next__(self) -> Any:
-        if self._ended:
-            raise StopIteration
+        while not self._ended:
+            for piece in self._pieces:
+                return piece
+            self._pieces = iter(self._more())
+        raise StopIteration
+
+    def _more(self) -> list[Any]:
         result = self._result = self._result or self._make()
         if not self._held:
             portal.acquire(self)
             self._held = True
         try:
-            return portal.call(lambda: _next_of(result))
-        except StopAsyncIteration:
-            self.close()
-            raise StopIteration from None
+            items = portal.call(result.more)
         except BaseException:
             self.close()
             raise
+        if items is None:
+            self.close()
+        return items or []
 
     def __enter__(self) -> Self:
         return self
@@ -183,11 +198,6 @@ class SyncResult:
     def conversation(self) -> Conversation | None:
         """The native conversation, after the end."""
         return self._result.conversation if self._result else None
-
-
-async def _next_of(result: AsyncResult) -> Any:
-    # StopAsyncIteration may not leave a coroutine as a result would: it is passed on by name.
-    return await anext(result)
 
 
 class _Params:
