@@ -6,6 +6,7 @@ meaning: requests come from the dialect, answers go back to it.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -19,6 +20,9 @@ from penstock.wire.request import HttpRequest, origin_of
 
 StatusError = Callable[[int, dict[str, str], bytes], PenstockError]
 """A dialect's reading of an error answer: status, headers (lower case), body."""
+
+_PATIENCE = 5.0
+"""Seconds that a caller who leaves waits for the cleanup; later it goes on in the outbox."""
 
 
 class Call:
@@ -136,6 +140,12 @@ async def held(
     finally:
         if not getattr(batches, "ag_running", False):
             await batches.aclose()
+
+
+def patience() -> float:
+    """Seconds to wait for an undo: none for a task that is being cancelled, which goes at once."""
+    task = asyncio.current_task()
+    return 0.0 if task is not None and task.cancelling() else _PATIENCE
 
 
 @asynccontextmanager

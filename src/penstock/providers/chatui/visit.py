@@ -21,14 +21,12 @@ from penstock.errors import NetworkError, NotFoundError, PenstockError
 from penstock.providers.chatui.dialect import requests
 from penstock.providers.chatui.dialect.errors import Step, answer_error
 from penstock.providers.chatui.dialect.requests import Question
-from penstock.providers.common import Call, StatusError
+from penstock.providers.common import Call, StatusError, patience
 from penstock.transport import Response
 from penstock.types import Conversation
 from penstock.wire.decoder import AnswerDecoder
 
 _DAY = 86_400.0
-_PATIENCE = 5.0
-"""Seconds that a caller waits for the cleanup; later it goes on in the outbox."""
 _LAST_BYTES = 2.0
 """Seconds to wait for the end of a body whose answer has ended."""
 
@@ -128,13 +126,11 @@ class Visit:
         self._left = True
         if self.id is None or (self.keep and not self._running):
             return
-        task = asyncio.current_task()
-        cancelled = task is not None and task.cancelling() > 0
         verb = "stop" if self.keep else "delete"
         await self.call.session.outbox.settle(
             f"{self._name}: {verb} conversation {self.id}",
             self._undo,
-            wait=0.0 if cancelled else _PATIENCE,
+            wait=patience(),
         )
 
     @property

@@ -8,13 +8,12 @@ the end of an answer stops it by its route, and only then deletes.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from penstock.errors import NetworkError, PenstockError
-from penstock.providers.common import Call
+from penstock.providers.common import Call, patience
 from penstock.providers.h2o.dialect import app
 from penstock.providers.h2o.dialect.errors import answer_error
 from penstock.providers.h2o.dialect.turn import Turn
@@ -23,8 +22,6 @@ from penstock.types import Conversation
 from penstock.wire.decoder import AnswerDecoder
 
 _DAY = 86_400.0
-_PATIENCE = 5.0
-"""Seconds that a caller waits for the cleanup; later it goes on in the outbox."""
 
 
 class Visit:
@@ -95,13 +92,11 @@ class Visit:
         self._left = True
         if self.id is None or (self.keep and not self._running):
             return
-        task = asyncio.current_task()
-        cancelled = task is not None and task.cancelling() > 0
         verb = "stop" if self.keep else "delete"
         await self.call.session.outbox.settle(
             f"{self._name}: {verb} conversation {self.id}",
             self._undo,
-            wait=0.0 if cancelled else _PATIENCE,
+            wait=patience(),
         )
 
     @property

@@ -10,7 +10,7 @@ import msgspec
 from penstock.errors import BadRequestError, ConfigError, PenstockError, ProtocolError
 from penstock.provider import Batch, ProviderConfig
 from penstock.providers.checks import check_options, check_request
-from penstock.providers.common import Call, held
+from penstock.providers.common import Call, held, patience
 from penstock.providers.replicate.dialect.answers import PollReader
 from penstock.providers.replicate.dialect.cog import (
     CogDecoder,
@@ -21,7 +21,6 @@ from penstock.providers.replicate.dialect.cog import (
 )
 from penstock.providers.replicate.dialect.inputs import Plan, plan_of
 from penstock.providers.replicate.dialect.transcript import Transcript
-from penstock.providers.replicate.leaving import patience
 from penstock.providers.replicate.models import CAPABILITIES, known_inputs
 from penstock.transport import Response, Session
 from penstock.types import ChatRequest, Conversation, Event, Finished, ModelInfo, Started

@@ -23,7 +23,7 @@ from penstock.errors import (
     TruncatedError,
     error_of,
 )
-from penstock.providers.common import Call
+from penstock.providers.common import Call, patience
 from penstock.providers.replicate.asking import Asking
 from penstock.providers.replicate.dialect.answers import (
     PollReader,
@@ -36,7 +36,6 @@ from penstock.providers.replicate.dialect.hosted import Api, Prediction
 from penstock.providers.replicate.dialect.inputs import Plan
 from penstock.providers.replicate.dialect.targets import Target
 from penstock.providers.replicate.dialect.transcript import Transcript
-from penstock.providers.replicate.leaving import patience
 from penstock.transport import Response
 from penstock.types import Event, Finished, Started, Text, Value, Waiting
 from penstock.wire.request import HttpRequest
