@@ -69,10 +69,9 @@ async def connected(
 @asynccontextmanager
 async def get(url: str, **options: Any) -> AsyncIterator[aiohttp.ClientResponse]:
     """An answer as it comes, whatever its encoding."""
-    jar = aiohttp.DummyCookieJar()
-    async with aiohttp.ClientSession(cookie_jar=jar, auto_decompress=False) as session:
-        async with session.get(url, **options) as answer:
-            yield answer
+    session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False)
+    async with session, session.get(url, **options) as answer:
+        yield answer
 
 
 def asked(proxy: Proxy, path: str = "/", *headers: str, host: str = "") -> bytes:

@@ -271,6 +271,9 @@ async def test_what_is_written_before_the_end_is_clean_as_well(tmp_path: Path) -
         url = f"{recording.url}/c4nary-key-in-path-1/x?api_key=c4nary-key-in-path-1"
         async with aiohttp.ClientSession() as session, session.get(url) as answer:
             assert b"c4nary" in await answer.read()
+        async with asyncio.timeout(5):
+            while not notes:  # told when the file is about to be written, in the same step
+                await asyncio.sleep(0.005)
         (path,) = tmp_path.iterdir()
         case = load_case(path)
         assert b"c4nary" not in case.exchanges[0].response.content
