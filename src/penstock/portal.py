@@ -96,8 +96,8 @@ class Portal:
         work = _Work(make, loop)
         self._works.add(work)
         work.answer.add_done_callback(lambda _: self._works.discard(work))
-        loop.call_soon_threadsafe(work.begin)
         try:
+            loop.call_soon_threadsafe(work.begin)
             return work.answer.result()
         except BaseException:
             if not work.answer.done():
@@ -167,7 +167,9 @@ class _Work(Generic[T]):
 
     def cancel(self) -> None:
         """In the portal's thread: cancel the coroutine; the answer comes when it has ended."""
-        if self._task is not None:
+        if self._task is None:  # the interrupt came before it was begun
+            self.close()
+        else:
             self._task.cancel()
 
     def close(self) -> None:
