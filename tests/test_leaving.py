@@ -31,6 +31,7 @@ MODELS = {
     "tgi": "tgi/",
     "chatui": "chatui/",
     "replicate": "replicate/meta/meta-llama-3-70b-instruct",
+    "cog": "cog/",
     "openai": "openai_compatible/sandbox-model",
 }
 PACE = 0.002

@@ -23,12 +23,14 @@ from penstock.providers.chatui.dialect.errors import Step, answer_error
 from penstock.providers.chatui.dialect.requests import Question
 from penstock.providers.common import Call, StatusError, patience
 from penstock.transport import Response
-from penstock.types import Conversation
+from penstock.types import Conversation, Timeouts
 from penstock.wire.decoder import AnswerDecoder
 
 _DAY = 86_400.0
 _LAST_BYTES = 2.0
 """Seconds to wait for the end of a body whose answer has ended."""
+_LAST_LOOK = Timeouts(first_content=5.0, idle=5.0, total=5.0)
+"""For the id of an answer that has ended: its end waits for this."""
 
 
 class Visit:
@@ -116,8 +118,9 @@ class Visit:
                 await response.read()
         except (PenstockError, TimeoutError):
             pass  # the answer had ended; nothing in it is lost
+        call = Call(self.call.session, self.call.config.with_(timeouts=_LAST_LOOK))
         try:
-            return await self._newest_answer(self.call.again(), self.parent)
+            return await self._newest_answer(call, self.parent)
         except PenstockError:
             return None
 
