@@ -181,8 +181,10 @@ def test_readers_of_bodies_raise_only_our_errors(name: str) -> None:
         assert isinstance(only_our_errors(READERS[name], vector), PenstockError)
 
 
-MEMBERS = ("error", "detail", "message", "errors", "code", "type", "error_type", "title", "msg")
-MEMBERS += ("validation_errors", "estimated_time", "retry_after", "loc", "latest_version", "status")
+MEMBERS = (
+    *("error", "detail", "message", "errors", "code", "type", "error_type", "title", "msg"),
+    *("validation_errors", "estimated_time", "retry_after", "loc", "latest_version", "status"),
+)
 
 
 @pytest.mark.parametrize("name", SAYERS)
