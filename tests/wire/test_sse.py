@@ -126,6 +126,8 @@ def test_an_event_over_the_limit_is_refused() -> None:
         decoder.feed(b"data:" + b"x" * 60 + b"\ndata:" + b"x" * 60 + b"\n")
     with pytest.raises(ProtocolError, match="100 bytes"):
         SSEDecoder(limit=100).feed(b"data:" + b"x" * 200)
+    with pytest.raises(ProtocolError, match="100 bytes"):
+        SSEDecoder(limit=100).feed(b"data\n" * 102)
 
 
 @given(st.binary(max_size=200))

@@ -75,7 +75,7 @@ class SSEDecoder:
                 self._data.append(value)
                 self._size += len(value) + 1
                 if self._size > self._limit + 1:
-                    raise ProtocolError(f"an event of the stream is over {self._limit} bytes")
+                    raise self._over()
             else:
                 self._field(line)
         return events
@@ -98,6 +98,9 @@ class SSEDecoder:
         self._dispatch(events)
         self.last_event_id = before
         return events[0] if events else None
+
+    def _over(self) -> ProtocolError:
+        return ProtocolError(f"an event of the stream is over {self._limit} bytes")
 
     def _dispatch(self, events: list[ServerEvent]) -> None:
         own_id = self._id is not None
@@ -123,6 +126,8 @@ class SSEDecoder:
         elif name == b"data":  # a line "data" without colon: one empty data line
             self._data.append(b"")
             self._size += 1
+            if self._size > self._limit + 1:
+                raise self._over()
         elif name == b"id":
             if b"\0" not in value:
                 self._id = value.decode("utf-8", "replace")
