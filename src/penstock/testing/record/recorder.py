@@ -135,7 +135,10 @@ class Recorder:
         request, response = exchange.request, exchange.response
         path = self._redactor.text(request.path)
         self._note(f"{request.method} {path} {response.status} {response.closed}")
-        self._write(self._cases(number))
+        try:
+            self._write(self._cases(number))
+        except OSError as error:  # the traffic goes on; the end of the recording tries once more
+            self._note(f"cannot write {error.filename}: {error.strerror}")
 
     def _lost(self, sentence: str) -> None:
         told = self._redactor.text(sentence)
