@@ -81,16 +81,20 @@ async def test_recorded_questions_are_asked_again_as_they_were(given: dict[str, 
 
 async def test_a_whole_answer_is_asked_for_whole() -> None:
     body = b'{"choices":[{"message":{"content":"Hello"},"finish_reason":"stop"}]}'
-    expected = {**EXPECTED, "pieces": ["Hello"]}
-    answer = {"answer": body, "content_type": "application/json", "expected": expected}
+    expected: dict[str, Any] = {**EXPECTED, "pieces": ["Hello"]}
+    answer: dict[str, Any] = {
+        "answer": body,
+        "content_type": "application/json",
+        "expected": expected,
+    }
     result = await replay_case(asked({"stream": False}, **answer))
     assert (result.verdict, result.differences) == ("passed", ())
 
 
 async def test_what_our_checks_refuse_is_asked_with_a_placeholder() -> None:
-    refusal = {"status": 400, "answer": {"error": {"message": "no"}}}
+    refusal: dict[str, Any] = {"status": 400, "answer": {"error": {"message": "no"}}}
     error = {"kind": "bad_request", "status": 400}
-    expected = {"text": "", "pieces": [], "finish": None, "error": error}
+    expected: dict[str, Any] = {"text": "", "pieces": [], "finish": None, "error": error}
     case = asked(
         {"messages": [], "tools": [{}]},
         **refusal,
