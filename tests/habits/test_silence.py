@@ -42,6 +42,16 @@ for found in pkgutil.walk_packages(penstock.__path__, "penstock."):
         importlib.import_module(found.name)
 """
 
+MAKE_CLIENT = """
+import asyncio, penstock.client
+async def make():
+    async with penstock.client.Client():
+        pass
+asyncio.run(make())
+"""
+
+CONNECT = "import socket; socket.socket(type=socket.SOCK_DGRAM).connect(('127.0.0.1', 9))"
+
 
 def seen(kind: str, what: str, *arguments: str) -> list[str]:
     """What a program did on the network; it has to succeed."""
@@ -70,8 +80,7 @@ def test_help_is_silent(arguments: list[str]) -> None:
 
 def test_making_a_client_is_silent() -> None:
     """Nothing is opened before the first call, not even where everything is configured."""
-    code = "import asyncio, penstock.client as c\nasync def make():\n    async with c.Client():\n        pass\n"
-    assert seen("code", code + "asyncio.run(make())") == []
+    assert seen("code", MAKE_CLIENT) == []
 
 
 @pytest.mark.slow
@@ -80,7 +89,4 @@ def test_collecting_the_tests_is_silent() -> None:
 
 
 def test_a_connection_would_be_seen() -> None:
-    code = (
-        "import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM).connect(('127.0.0.1', 9))"
-    )
-    assert seen("code", code) == ["socket.connect"]
+    assert seen("code", CONNECT) == ["socket.connect"]
