@@ -20,6 +20,7 @@ COMMANDS = {
     "chat": "ask a model one question, or talk to it",
     "config": "show where each setting comes from",
     "demo": "watch every back end answer, with no account and no network",
+    "doctor": "ask every configured provider whether it works",
     "models": "list the models of a provider",
     "providers": "list the providers and what they need",
     "record": "write what a server really says as cases for replay",
