@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     show_envvar=True,
     help="The key for it; the variable is the better place.",
 )
+@click.option("--scenario", metavar="FILE", help="Faults for certain requests, TOML or JSON.")
+@click.option("--verbose", is_flag=True, help="Show each request, without secrets.")
 @click.option("--json", "as_json", is_flag=True, help="Print the addresses as JSON, one line.")
 def sandbox(
     names: tuple[str, ...],
@@ -44,6 +46,8 @@ def sandbox(
     backend: str | None,
     model: str | None,
     api_key: str | None,
+    scenario: str | None,
+    verbose: bool,
     as_json: bool,
 ) -> None:
     """Start local servers that speak every back end's real protocol.
@@ -69,7 +73,13 @@ def sandbox(
         from penstock.sandbox.backend import Backend
 
         arguments["backend"] = Backend(backend, model, api_key=api_key)
+    if verbose:
+        arguments["on_request"] = lambda received: click.echo(received.shown(), err=True)
     try:
+        if scenario is not None:
+            from penstock.sandbox.faults import load_scenario
+
+            arguments["faults"] = load_scenario(scenario)
         servers = Sandbox(**arguments)
     except ValueError as error:  # names and scripts, told in one sentence
         raise click.UsageError(str(error)) from None

@@ -12,10 +12,15 @@ import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Self
 
+from penstock.sandbox.faults import checked
 from penstock.sandbox.script import SCRIPTS, Script, ScriptError, load_script
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from penstock.sandbox.backend import Backend
+    from penstock.sandbox.faults import Rule
+    from penstock.sandbox.received import Received
     from penstock.sandbox.server import Server
 
 __all__ = ["SANDBOX_PROVIDERS", "SCRIPTS", "Sandbox", "Script", "ScriptError", "load_script"]
@@ -58,6 +63,8 @@ class Sandbox:
         pace: float = 0.0,
         backend: Backend | None = None,
         options: Mapping[str, Mapping[str, object]] | None = None,
+        faults: Sequence[Rule] = (),
+        on_request: Callable[[Received], None] | None = None,
     ) -> None:
         """Choose the servers; nothing listens yet.
 
@@ -71,9 +78,13 @@ class Sandbox:
             pace: Seconds between two pieces.
             backend: Answers of a real model; it takes the place of the script.
             options: Options by name; a tagged server takes those of its full name only.
+            faults: Which requests get which fault, as `penstock.sandbox.faults.Rule`s;
+                `load_scenario` reads them from a file.
+            on_request: Told of each request before it is answered.
 
         Raises:
-            ValueError: An unknown provider, or options for one that is not started.
+            ValueError: An unknown provider, options for one that is not started, or a fault
+                that cannot be read.
             ScriptError: The script cannot be used.
         """
         self.urls: dict[str, str] = {}
@@ -85,6 +96,8 @@ class Sandbox:
         self._script: Script = backend or load_script(script)
         self._pace = pace
         self._options = dict(options or {})
+        self._faults = checked(faults)
+        self._on_request = on_request
         self._check()
 
     async def __aenter__(self) -> Self:
@@ -150,6 +163,8 @@ class Sandbox:
                 tasks=self._tasks,
                 pace=self._pace,
                 options=self._options.get(name, {}),
+                rules=self._faults,
+                on_request=self._on_request,
             )
         )
         self.servers[name] = server

@@ -13,11 +13,17 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from contextvars import ContextVar
 from typing import ClassVar, Self, TypeAlias
 
 import msgspec
 from aiohttp import web
 
+from penstock.sandbox.fault_answers import Raw, Recorded, instead, reframed
+from penstock.sandbox.fault_script import FaultyScript
+from penstock.sandbox.fault_shape import Act, Shape, content_encoding, content_type
+from penstock.sandbox.faults import HEADER, FaultError, Faults, Given, Rule, at_stage, split_mark
+from penstock.sandbox.received import Received
 from penstock.sandbox.run import Run
 from penstock.sandbox.script import Prompt, Script
 
@@ -26,6 +32,7 @@ STATE_PATH = "/_sandbox/state"
 _HEADER_LIMIT = 128 * 1024
 # How long a port that closes waits for handlers; they have nothing left to say by then.
 _SHUTDOWN_WAIT = 0.2
+_READ_TIME = 0.05
 
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 # aiohttp puts this type on an answer that was given none; no server here sends it.
@@ -41,6 +48,8 @@ class LogEntry(msgspec.Struct):
 
 
 _ENTRY = web.RequestKey("sandbox_entry", LogEntry)
+# The faults of the request that is handled; a run that starts meanwhile has them as well.
+_GIVEN: ContextVar[Given] = ContextVar("sandbox_faults")
 
 
 class RunCounts(msgspec.Struct):
@@ -93,6 +102,8 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     tasks: asyncio.TaskGroup
     pace: float = 0.0
     options: Mapping[str, object] = {}
+    rules: Sequence[Rule] = ()
+    on_request: Callable[[Received], None] | None = None
 
 
 class Stream:
@@ -103,25 +114,38 @@ class Stream:
     the connection.
     """
 
-    def __init__(self, server: Server, request: web.Request, response: web.StreamResponse) -> None:
+    def __init__(
+        self,
+        server: Server,
+        request: web.Request,
+        response: web.StreamResponse,
+        shape: Shape | None = None,
+    ) -> None:
         self.response = response
         self._server = server
         self._request = request
         self._cut = server.options.cut
+        self._shape = shape
 
     async def __aenter__(self) -> Self:
         self._server.open_streams += 1
         try:
             await self.response.prepare(self._request)
+            if self._shape is not None:
+                await self._perform(self._shape.opening())
         except BaseException:
             self._server.open_streams -= 1
             raise
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._server.open_streams -= 1
-        if kind is None and not self.gone:
-            await self.response.write_eof()
+        try:
+            if kind is None and not self.gone and self._shape is not None:
+                await self._perform(self._shape.closing())
+            if kind is None and not self.gone:
+                await self.response.write_eof()
+        finally:
+            self._server.open_streams -= 1
 
     @property
     def gone(self) -> bool:
@@ -133,8 +157,11 @@ class Stream:
         """Send bytes, in the cuts the options ask for.
 
         Raises:
-            ConnectionResetError: The reader has left.
+            ConnectionResetError: The reader has left, or a fault has ended the stream.
         """
+        if self._shape is not None:
+            await self._perform(self._shape.frame(data))
+            return
         size = self._cut or len(data) or 1
         for start in range(0, len(data), size):
             await self.response.write(data[start : start + size])
@@ -160,6 +187,36 @@ class Stream:
         """Say nothing more until the reader leaves or the sandbox closes."""
         await asyncio.Event().wait()
 
+    async def _perform(self, acts: Iterable[Act]) -> None:
+        for act in acts:
+            match act:
+                case bytes():
+                    await self.response.write(act)
+                    await asyncio.sleep(0)
+                case float():
+                    await asyncio.sleep(act)
+                case "stall":
+                    await self.stall()
+                case "comments":
+                    await self._keep_alive()
+                case "end":
+                    await self.response.write_eof()
+                    raise ConnectionResetError("a fault ended the stream")
+                case "break":
+                    self.break_off()
+                    raise ConnectionResetError("a fault closed the connection")
+                case "reset":
+                    # What was written before is to be read, not lost.
+                    await asyncio.sleep(_READ_TIME)
+                    self.reset()
+                    raise ConnectionResetError("a fault reset the connection")
+
+    async def _keep_alive(self) -> None:
+        assert self._shape is not None
+        while True:
+            await self.response.write(self._shape.comment)
+            await asyncio.sleep(self._shape.every)
+
 
 class Server:
     """One back end. A subclass names its routes and its options.
@@ -170,6 +227,7 @@ class Server:
         body_limit: Largest request body in bytes that reaches a handler.
         api_key: A credential that always works here, where the back end wants one.
         urls: Base URL of each port by its name; the main one is ``""``.
+        faults: Which requests get which fault; see `Faults.next`.
     """
 
     kind: ClassVar[str]
@@ -187,7 +245,9 @@ class Server:
             raise ValueError(f"options of {setup.name!r}: {problem}") from problem
         self.pace = setup.pace if self.options.pace is None else self.options.pace
         self.urls: dict[str, str] = {}
+        self.faults = Faults(setup.name, setup.rules)
         self.open_streams = 0
+        self._on_request = setup.on_request
         self._tasks = setup.tasks
         self._requests = 0
         self._log: deque[LogEntry] = deque(maxlen=LOG_LENGTH)
@@ -224,7 +284,9 @@ class Server:
             if then is not None:
                 then(run)
 
-        run = Run(prompt, self.script, self.pace, ended)
+        faults = at_stage(_GIVEN.get({}), "model") or self.faults.take("model")
+        script = FaultyScript(self.script, faults) if faults else self.script
+        run = Run(prompt, script, self.pace, ended)
         self._counts.started += 1
         self._counts.running += 1
         self._running.add(run)
@@ -239,9 +301,15 @@ class Server:
 
     def stream(self, request: web.Request, headers: Mapping[str, str], status: int = 200) -> Stream:
         """Give a chunked answer with these headers, to be entered with ``async with``."""
+        given = _GIVEN.get({})
+        if at_stage(given, "framing"):
+            return Stream(self, request, Recorded(status=status, headers=headers))
+        faults = at_stage(given, "body") or self.faults.take("body")
         response = web.StreamResponse(status=status, headers=headers)
         response.enable_chunked_encoding()
-        return Stream(self, request, response)
+        if not faults:
+            return Stream(self, request, response)
+        return Stream(self, request, response, shaped(response, faults))
 
     def note_created(self, ident: str) -> None:
         """Remember that a remote conversation was made."""
@@ -311,11 +379,86 @@ class Server:
 
     @web.middleware
     async def _count(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.path != STATE_PATH:
-            self._requests += 1
-            request[_ENTRY] = LogEntry(request.method, request.path)
-            self._log.append(request[_ENTRY])
-        return await handler(request)
+        if request.path == STATE_PATH:
+            return await handler(request)
+        self._requests += 1
+        request[_ENTRY] = LogEntry(request.method, request.path)
+        self._log.append(request[_ENTRY])
+        if self._on_request is not None:
+            headers = dict(request.headers)
+            body = await self._body(request)
+            self._on_request(
+                Received(self.name, request.method, request.path, headers, body or b"")
+            )
+        try:
+            given = await self._chosen(request)
+        except FaultError as problem:
+            return reply(400, msgspec.json.encode({"error": str(problem)}), "application/json")
+        return await self._faulty(request, handler, given) if given else await handler(request)
+
+    async def _chosen(self, request: web.Request) -> Given:
+        """Give the faults of a request, and take their names out of it."""
+        said = b""
+        for key, value in request.match_info.items():
+            rest, mark = split_mark(value.encode())
+            request.match_info[key] = rest.decode()
+            said = said or mark.encode()
+        if request.content_type == "application/json":
+            rest, mark = split_mark(await self._body(request))
+            if mark:
+                # aiohttp has no public way to hand a handler another body than what came.
+                request._read_bytes = rest  # noqa: SLF001
+                said = said or mark.encode()
+        header = request.headers.get(HEADER, "")
+        return self.faults.choose(request.method, request.path, header, said.decode())
+
+    async def _body(self, request: web.Request) -> bytes:
+        """Read a body that is kept for the handler; one too large is left to it unread."""
+        # `web.Request.post` reads forms from what was kept, `multipart` cannot.
+        small = 0 < (request.content_length or 0) <= self.body_limit
+        if small and not request.content_type.startswith("multipart/"):
+            return await request.read()
+        return b""
+
+    async def _faulty(
+        self, request: web.Request, handler: Handler, given: Given
+    ) -> web.StreamResponse:
+        """Answer a request that has faults."""
+        if "delay" in given:
+            await asyncio.sleep(float(given["delay"]))
+        answer = instead(request, given)
+        if answer is not None:
+            self._note(request, answer)
+            return answer
+        before = _GIVEN.set(given)
+        try:
+            answer = await handler(request)
+            if at_stage(given, "framing"):
+                answer = Raw(reframed(answer, given))
+                self._note(request, answer)
+            elif isinstance(answer, web.Response) and not answer.prepared:
+                answer = await self._shaped_whole(request, answer, given)
+            return answer
+        finally:
+            _GIVEN.reset(before)
+
+    async def _shaped_whole(
+        self, request: web.Request, answer: web.Response, given: Given
+    ) -> web.StreamResponse:
+        """Send an answer that is no stream under the faults of a stream's body."""
+        faults = at_stage(given, "body")
+        if not faults:
+            return answer
+        body = answer.body
+        headers = {k: v for k, v in answer.headers.items() if k.lower() != "content-length"}
+        async with self.stream(request, headers, answer.status) as out:
+            if isinstance(body, bytes) and body:
+                await out.write(body)
+        return out.response
+
+    def _note(self, request: web.Request, answer: web.StreamResponse) -> None:
+        if isinstance(answer, Raw):
+            request[_ENTRY].status = answer.told
 
     async def _note_status(self, request: web.Request, response: web.StreamResponse) -> None:
         entry = request.get(_ENTRY)
@@ -342,6 +485,17 @@ class Server:
             self._counts.cancelled += 1
         else:
             self._counts.finished += 1
+
+
+def shaped(response: web.StreamResponse, faults: Given) -> Shape:
+    """Let the headers tell what the faults of the body make of it."""
+    usual = response.headers.get("Content-Type", "")
+    if {"type", "charset"} & faults.keys():
+        response.headers["Content-Type"] = content_type(faults, usual)
+    encoding = content_encoding(faults)
+    if encoding is not None:
+        response.headers["Content-Encoding"] = encoding
+    return Shape(faults, usual)
 
 
 def reply(
