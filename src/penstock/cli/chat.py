@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from penstock.cli.completion import complete_models
 from penstock.cli.render import Screen, warn
 from penstock.errors import BadRequestError, ConfigError, PenstockError
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("question", nargs=-1)
-@click.option("-m", "--model", help="provider/model, or an alias.")
+@click.option("-m", "--model", help="provider/model, or an alias.", shell_complete=complete_models)
 @click.option("-s", "--system", help="System message.")
 @click.option(
     "-f",

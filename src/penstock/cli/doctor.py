@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import click
 import msgspec
 
+from penstock.cli.completion import complete_providers
 from penstock.errors import PenstockError
 from penstock.types import Value
 
@@ -62,7 +63,7 @@ class Finding(Value, frozen=True, kw_only=True, omit_defaults=False):
 
 
 @click.command()
-@click.argument("providers", nargs=-1)
+@click.argument("providers", nargs=-1, shell_complete=complete_providers)
 @click.option("--json", "as_json", is_flag=True, help="As JSON, one provider a line.")
 @click.pass_obj
 def doctor(config_path: str | None, providers: tuple[str, ...], as_json: bool) -> None:

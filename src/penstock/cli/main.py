@@ -18,6 +18,7 @@ from penstock.errors import PenstockError
 
 COMMANDS = {
     "chat": "ask a model one question, or talk to it",
+    "completion": "let the shell complete commands and models with Tab",
     "config": "show where each setting comes from",
     "demo": "watch every back end answer, with no account and no network",
     "doctor": "ask every configured provider whether it works",

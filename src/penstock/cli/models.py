@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from penstock.cli.completion import complete_providers
+
 if TYPE_CHECKING:
     from penstock.types import ModelInfo
 
 
 @click.command()
-@click.argument("provider", required=False)
+@click.argument("provider", required=False, shell_complete=complete_providers)
 @click.option("--json", "as_json", is_flag=True, help="As JSON, one model a line.")
 @click.pass_obj
 def models(config_path: str | None, provider: str | None, as_json: bool) -> None:
