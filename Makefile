@@ -6,6 +6,8 @@
 MAKEFLAGS += --no-print-directory
 
 RUN := .venv/bin/python -m
+# One file runs on one core: its module-wide fixtures (servers, replays) are made once.
+SPREAD := -n auto --dist loadfile
 
 # Text from the command line travels in the environment, unexpanded: a question may hold quotes,
 # dollars and spaces without make or the shell reading anything into it.
@@ -45,7 +47,7 @@ fix: setup ## put the form right and renew the generated pages
 
 .PHONY: test
 test: setup ## unit, replay, socket and sandbox tests, under three minutes
-	@$(RUN) pytest -m "not slow" -q $(ARGS)
+	@$(RUN) pytest -m "not slow" -q $(SPREAD) $(ARGS)
 
 .PHONY: test-all
 test-all: setup ## the slow rest: import rules proved, package built and installed, coverage
@@ -55,7 +57,7 @@ test-all: setup ## the slow rest: import rules proved, package built and install
 
 .PHONY: coverage
 coverage: setup ## branch coverage of codecs, dialects and replay kit; fails under 95 %
-	@$(RUN) pytest -m "not slow" -q --no-header --cov --cov-report=term $(ARGS)
+	@$(RUN) pytest -m "not slow" -q --no-header --cov --cov-report=term $(SPREAD) $(ARGS)
 
 .PHONY: demo
 demo: setup ## every back end answers here: PROVIDER=... QUESTION="..." narrow it

@@ -22,6 +22,7 @@ TEXT = b"the same words again and again, " * 60
         ("deflate", zlib.compress(TEXT)),
         ("gzip", gzip.compress(TEXT[:100]) + gzip.compress(TEXT[100:])),
     ],
+    ids=["gzip", "x-gzip", "deflate", "two members"],
 )
 def test_whole_bodies_at_every_cutting(encoding: str, data: bytes) -> None:
     """faults.md rows 9 and 14: every member of a gzip body is read."""
