@@ -367,7 +367,7 @@ class Timeouts(Value, frozen=True, kw_only=True):
         connect: until the connection stands, TLS included.
         first_content: from the request to the first piece of the answer.
         idle: between pieces of the answer. Comments and keep-alives do not count as pieces.
-        total: the whole call.
+        total: the whole call, as far as it waits for the server; a slow consumer costs nothing.
         waiting: the longest time in a queue or cold start that the server reports.
     """
 

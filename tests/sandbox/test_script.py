@@ -3,7 +3,7 @@
 import asyncio
 import json
 import unicodedata
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -229,3 +229,21 @@ async def test_one_sandbox_can_be_the_model_of_another() -> None:
             session.post(sandbox.urls["tgi"] + "/generate", json={"inputs": "a"}) as answer,
         ):
             assert await answer.json() == {"generated_text": "Real answer"}
+
+
+class Broken:
+    """A script with a mistake of its author's."""
+
+    async def pieces(self, prompt: Prompt) -> AsyncGenerator[Said, None]:
+        yield "one"
+        raise KeyError("mistake")
+
+
+async def test_a_script_that_raises_fails_its_run_and_nothing_else() -> None:
+    async with Sandbox(["openai"], script=Broken()) as sandbox, aiohttp.ClientSession() as session:
+        body = {"model": "sandbox-model", "messages": [{"role": "user", "content": "x"}]}
+        for _ in range(2):
+            url = f"{sandbox.urls['openai']}/v1/chat/completions"
+            async with session.post(url, json=body) as answer:
+                assert answer.status == 500
+                assert "the script failed: KeyError" in await answer.text()

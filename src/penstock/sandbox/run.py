@@ -154,6 +154,10 @@ class Run:
         except ModelFailure as failure:
             self.failure = failure
             self._end("failed")
+        except Exception as problem:  # noqa: BLE001 - a script of a user's own may raise anything
+            # It fails this run and nothing else: the other servers and runs go on.
+            self.failure = ModelFailure(f"the script failed: {type(problem).__name__}: {problem}")
+            self._end("failed")
         finally:
             self._end("cancelled")
 
