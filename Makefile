@@ -64,8 +64,8 @@ demo: setup ## every back end answers here: PROVIDER=... QUESTION="..." narrow i
 	@.venv/bin/penstock demo
 
 .PHONY: bench
-bench: setup ## import time, start-up time and speed of the decoders against the budget
-	@$(RUN) benchmarks
+bench: setup ## speed, memory and size against the budget; ARGS=--peers measures others beside it
+	@$(RUN) benchmarks $(ARGS)
 
 .PHONY: docs
 docs: setup ## build the documentation into site/, every warning an error

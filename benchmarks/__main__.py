@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 
-from benchmarks import decoders, startup
+from benchmarks import clients, decoders, peers, startup
 from benchmarks.figures import show
 
+
+def main() -> int:
+    """Measure, or make what is measured beside ours."""
+    parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
+    parser.add_argument("--peers", action="store_true", help="install what others have made first")
+    if parser.parse_args().peers:
+        peers.make()
+    measured = (startup, decoders, clients, peers)
+    return int(not show(figure for each in measured for figure in each.figures()))
+
+
 if __name__ == "__main__":
-    sys.exit(int(not show([*startup.figures(), *decoders.figures()])))
+    sys.exit(main())

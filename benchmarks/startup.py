@@ -29,12 +29,12 @@ def _client(bare: float) -> float:
     return child_time("-c", "import penstock.client") - bare
 
 
-def child_time(*arguments: str) -> float:
+def child_time(*arguments: str, python: Path = Path(sys.executable)) -> float:
     """The least CPU seconds that a Python with these arguments took."""
     best = float("inf")
     for _ in range(ROUNDS):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run([sys.executable, *arguments], stdout=subprocess.DEVNULL, check=True)
+        subprocess.run([str(python), *arguments], stdout=subprocess.DEVNULL, check=True)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         best = min(best, spent)
