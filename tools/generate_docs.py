@@ -169,6 +169,22 @@ def sandbox_options(_: str, _page: Path) -> str:
     return "\n\n".join(parts)
 
 
+def sandbox_faults(_: str, _page: Path) -> str:
+    """The faults that a sandbox server makes, by the stage at which they strike."""
+    kinds = import_from("penstock.sandbox.faults.FAULTS")
+    stages = dict.fromkeys(kind.stage for kind in kinds.values())
+    titles = import_from("penstock.sandbox.faults.STAGES")
+    parts = []
+    for stage in stages:
+        rows = (
+            (f"`{name}`", "" if kind.default is None else f"`{kind.default}`", kind.meaning)
+            for name, kind in kinds.items()
+            if kind.stage == stage
+        )
+        parts.append(f"**{titles[stage]}**\n\n{table(('fault', 'value', 'meaning'), rows)}")
+    return "\n\n".join(parts)
+
+
 def vendor_table(_: str, _page: Path) -> str:
     """The rows of OpenAI-compatible vendors."""
     vendors = import_from("penstock.providers.openai_compatible.vendors.VENDORS")
@@ -188,6 +204,12 @@ def vendor_table(_: str, _page: Path) -> str:
             for name, vendor in vendors.items()
         ),
     )
+
+
+def library(argument: str, page: Path) -> str:
+    """Every public name of the library."""
+    rendered_by: Callable[[str, Path], str] = import_from("tools.library_reference.library")
+    return rendered_by(argument, page)
 
 
 def kind_of(annotation: object) -> str:
@@ -243,6 +265,8 @@ RENDERERS: dict[str, Callable[[str, Path], str]] = {
     "providers": provider_table,
     "cli": command_help,
     "fields": fields,
+    "library": library,
+    "sandbox-faults": sandbox_faults,
     "sandbox-options": sandbox_options,
     "vendors": vendor_table,
 }
