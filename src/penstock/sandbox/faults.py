@@ -31,6 +31,15 @@ Value: TypeAlias = int | float | str
 Given: TypeAlias = Mapping[str, Value]
 Stage: TypeAlias = Literal["answer", "framing", "body", "model", "later"]
 
+STAGES: Mapping[Stage, str] = {
+    "answer": "Instead of the answer, or before it",
+    "framing": "The HTTP around the answer",
+    "body": "The body while it is sent",
+    "model": "The model",
+    "later": "A later request",
+}
+"""The stages in words, in the order in which they strike."""
+
 
 class FaultError(ValueError):
     """A fault or a scenario that cannot be read."""
