@@ -93,8 +93,9 @@ def chat(
         name = model or client.settings.default_model
         if not name:
             raise ConfigError(
-                "no model is named; say -m provider/model (`penstock providers` lists them) or "
-                "set default_model in penstock.toml"
+                "no model is named; say -m provider/model (`penstock models allenai` lists some "
+                "that need no account, `penstock providers` the providers) or set default_model "
+                "in penstock.toml"
             )
         screen = Screen(as_json=as_json)
         if not asked and not texts and not media:

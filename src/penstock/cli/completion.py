@@ -29,15 +29,15 @@ _TABLES = {
 """Provider -> the tables of its ``models`` module whose members or keys are ids."""
 
 _PLACES = {
-    "bash": 'eval "$(penstock completion bash)"   # in ~/.bashrc',
-    "zsh": 'eval "$(penstock completion zsh)"   # in ~/.zshrc, after compinit',
-    "fish": "penstock completion fish | source   # in ~/.config/fish/config.fish",
+    "~/.bashrc": 'eval "$(penstock completion bash)"',
+    "~/.zshrc (after compinit)": 'eval "$(penstock completion zsh)"',
+    "~/.config/fish/config.fish": "penstock completion fish | source",
 }
 
 
 @click.command(
-    epilog="\b\nTo have it in every new shell, add this line:\n"
-    + "\n".join(f"  {line}" for line in _PLACES.values())
+    epilog="\b\nFor every new shell, add a line to:\n"
+    + "\n".join(f"{file}\n  {line}" for file, line in _PLACES.items())
 )
 @click.argument("shell", type=click.Choice(SHELLS))
 def completion(shell: str) -> None:

@@ -40,6 +40,12 @@ LONGEST = 15.0
 """Seconds a provider may take; who is slower is told as failed."""
 
 
+NOTHING = (
+    "No provider is configured, so none was asked. `penstock providers` says what each needs; "
+    "`penstock doctor allenai` asks one that needs nothing."
+)
+
+
 class Finding(Value, frozen=True, kw_only=True, omit_defaults=False):
     """What is known of one provider.
 
@@ -72,15 +78,13 @@ def doctor(config_path: str | None, providers: tuple[str, ...], as_json: bool) -
     Each is asked for its list of models: is it reachable, does it take the credential, how fast
     is it. No model is run. Exit code 1 if one of them fails.
     """
+    from penstock.cli.render import folded
+
     findings = asyncio.run(_examine(config_path, providers))
     for finding in findings:
-        click.echo(msgspec.json.encode(finding) if as_json else _line(finding))
+        click.echo(msgspec.json.encode(finding) if as_json else folded(_line(finding)))
     if not any(finding.configured for finding in findings):
-        click.echo(
-            "No provider is configured, so none was asked. `penstock providers` says what each\n"
-            "needs; `penstock doctor allenai` asks one that needs nothing.",
-            err=True,
-        )
+        click.echo(folded(NOTHING, err=True), err=True)
     if any(finding.configured and finding.state != "ok" for finding in findings):
         raise click.exceptions.Exit(1)
 

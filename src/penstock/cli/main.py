@@ -10,6 +10,7 @@ import os
 import sys
 from difflib import get_close_matches
 from importlib import import_module
+from shutil import get_terminal_size
 
 import click
 
@@ -75,7 +76,8 @@ class LazyGroup(click.Group):
 def cli(ctx: click.Context, config_path: str | None) -> None:
     """Many chat back ends, one stream.
 
-    Start with `penstock demo`; it needs no account and no network.
+    Start with `penstock demo`; it needs no account and no network. Then see `penstock providers`
+    for what each back end needs, and ask one with `penstock chat`.
     """
     ctx.obj = config_path
 
@@ -90,7 +92,7 @@ def main() -> None:
 
 def _run() -> int:
     try:
-        code = cli.main(prog_name="penstock", standalone_mode=False)
+        code = cli.main(prog_name="penstock", standalone_mode=False, terminal_width=_width())
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -109,8 +111,16 @@ def _run() -> int:
     return code if isinstance(code, int) else 0
 
 
+def _width() -> int | None:
+    """Columns for help on a terminal that is narrower than what help is made for by itself."""
+    width = get_terminal_size().columns - 2
+    return width if sys.stdout.isatty() and 20 <= width < 50 else None
+
+
 def _failed(sentence: str) -> int:
-    click.echo(f"Error: {sentence}", err=True)
+    from penstock.cli.render import folded
+
+    click.echo(folded(f"Error: {sentence}", err=True), err=True)
     return 1
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def models(config_path: str | None, provider: str | None, as_json: bool) -> None:
     """List the models of PROVIDER, or of every configured provider."""
     from penstock import sync
-    from penstock.cli.render import warn
+    from penstock.cli.render import folded, warn
     from penstock.errors import PenstockError
 
     failed = False
@@ -27,9 +27,8 @@ def models(config_path: str | None, provider: str | None, as_json: bool) -> None
         warn(client.settings.warnings)
         names = [provider] if provider else sorted(client.settings.providers)
         if not names:
-            click.echo(
-                "no provider is configured; name one, as in `penstock models allenai`", err=True
-            )
+            words = "no provider is configured; name one, as in `penstock models allenai`"
+            click.echo(folded(words, err=True), err=True)
         for name in names:
             try:
                 _show(client.models(name), as_json)
@@ -37,7 +36,7 @@ def models(config_path: str | None, provider: str | None, as_json: bool) -> None
                 if provider:
                     raise
                 failed = True
-                click.echo(f"{name}: {error.message}", err=True)
+                click.echo(folded(f"{name}: {error.message}", err=True), err=True)
     if failed:
         raise click.exceptions.Exit(1)
 

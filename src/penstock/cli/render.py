@@ -7,6 +7,8 @@ that is overwritten are used only where stderr is a terminal.
 from __future__ import annotations
 
 import sys
+from shutil import get_terminal_size
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -62,6 +64,22 @@ _CONTROLS = {
 def harmless(text: str) -> str:
     """Text of a server as a terminal may show it: a control sequence in it is data, no order."""
     return text.translate(_CONTROLS)
+
+
+def folded(text: str, *, err: bool = False) -> str:
+    """A sentence as its stream shows it: on a terminal broken between words, else one line."""
+    stream = sys.stderr if err else sys.stdout
+    if not stream.isatty():
+        return text
+    return "\n".join(
+        fill(line, columns(), break_long_words=False, break_on_hyphens=False)
+        for line in text.split("\n")
+    )
+
+
+def columns() -> int:
+    """The width of the terminal."""
+    return get_terminal_size().columns
 
 
 class Screen:
