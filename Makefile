@@ -51,7 +51,7 @@ test: setup ## unit, replay, socket and sandbox tests, under three minutes
 
 .PHONY: test-all
 test-all: setup ## the slow rest: import rules proved, package built and installed, coverage
-	@$(RUN) pytest -m slow -q $(ARGS)
+	@$(RUN) pytest -m slow -q $(SPREAD) $(ARGS)
 	@$(RUN) tools.check_package
 	@$(MAKE) coverage
 
