@@ -96,6 +96,9 @@ class BackEnd(msgspec.Struct, frozen=True):
 BACK_ENDS = {
     # U+0000 cannot be stored: allenai.md section 4.3, openassistant.md section 7.
     "allenai": BackEnd("allenai/Olmo-3-7B-Instruct", heard=line_feeds, cannot="\0"),
+    "allenai:2025": BackEnd(
+        "allenai/tulu-3-1-8b", cannot="\0", options={"dialect": "message-stream"}
+    ),
     "openassistant": BackEnd(
         "openassistant/OA_SFT_Llama_30B_6",
         whole=stripped,
@@ -143,11 +146,13 @@ class Place:
 @contextmanager
 def place(name: str) -> Iterator[Place]:
     back_end = BACK_ENDS[name]
+    provider = back_end.model.partition("/")[0]
 
     async def open_both() -> tuple[Sandbox, Client]:
         sandbox = Sandbox([name], script=Line(), options={name: back_end.options})
         await sandbox.__aenter__()
-        return sandbox, Client(providers=sandbox.providers)
+        settings = {"base_url": sandbox.urls[name], "api_key": sandbox.servers[name].api_key}
+        return sandbox, Client(providers={provider: settings})
 
     async def close_both() -> None:
         await client.aclose()
