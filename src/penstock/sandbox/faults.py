@@ -286,7 +286,7 @@ class Faults:
 
     def __init__(self, name: str, rules: Sequence[Rule] = ()) -> None:
         self._rules = [_Counted(rule) for rule in checked(rules) if rule.provider in (None, name)]
-        self._for_stream: dict[str, Value] = {}
+        self._waiting: dict[str, Value] = {}
 
     def next(
         self, fault: str, *, method: str | None = None, path: str = "", times: int = 1
@@ -308,7 +308,7 @@ class Faults:
     def clear(self) -> None:
         """Forget all rules."""
         self._rules.clear()
-        self._for_stream.clear()
+        self._waiting.clear()
 
     def choose(self, method: str, path: str, header: str = "", model: str = "") -> Given:
         """Give the faults of a request, and count it.
@@ -319,16 +319,19 @@ class Faults:
         # Every rule counts every request, whichever of them strikes.
         striking = [one.rule.fault for one in self._rules if one.strikes(method, path)]
         chosen = parse_faults(header or model or next(iter(striking), ""))
-        if model and not header:
-            self._for_stream = at_stage(chosen, "body", "model")
+        if not header:
+            # The run, and what a model is named for, may begin with a later request.
+            waiting = at_stage(chosen, "model", *(("body",) if model else ()))
+            self._waiting.update(waiting)
+            chosen = {name: value for name, value in chosen.items() if name not in waiting}
         if "cleanup" in chosen:
             self._arm(str(chosen["cleanup"]))
         return chosen
 
     def take(self, stage: Stage) -> dict[str, Value]:
-        """Faults of a model name that was told before its stream or its run began."""
-        taken = at_stage(self._for_stream, stage)
-        self._for_stream = {k: v for k, v in self._for_stream.items() if k not in taken}
+        """Faults that wait for a stream (``body``) or a run (``model``), which now begins."""
+        taken = at_stage(self._waiting, stage)
+        self._waiting = {k: v for k, v in self._waiting.items() if k not in taken}
         return taken
 
     def _arm(self, how: str) -> None:

@@ -106,6 +106,14 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     on_request: Callable[[Received], None] | None = None
 
 
+class FaultEndError(ConnectionResetError):
+    """A fault has ended a stream; to its handler that is a reader who has left."""
+
+    def __init__(self, response: web.StreamResponse) -> None:
+        super().__init__("a fault ended the stream")
+        self.response = response
+
+
 class Stream:
     """An answer under way whose bytes and end are chosen one by one.
 
@@ -201,15 +209,15 @@ class Stream:
                     await self._keep_alive()
                 case "end":
                     await self.response.write_eof()
-                    raise ConnectionResetError("a fault ended the stream")
+                    raise FaultEndError(self.response)
                 case "break":
                     self.break_off()
-                    raise ConnectionResetError("a fault closed the connection")
+                    raise FaultEndError(self.response)
                 case "reset":
                     # What was written before is to be read, not lost.
                     await asyncio.sleep(_READ_TIME)
                     self.reset()
-                    raise ConnectionResetError("a fault reset the connection")
+                    raise FaultEndError(self.response)
 
     async def _keep_alive(self) -> None:
         assert self._shape is not None
@@ -394,7 +402,10 @@ class Server:
             given = await self._chosen(request)
         except FaultError as problem:
             return reply(400, msgspec.json.encode({"error": str(problem)}), "application/json")
-        return await self._faulty(request, handler, given) if given else await handler(request)
+        try:
+            return await self._faulty(request, handler, given) if given else await handler(request)
+        except FaultEndError as end:
+            return end.response
 
     async def _chosen(self, request: web.Request) -> Given:
         """Give the faults of a request, and take their names out of it."""
