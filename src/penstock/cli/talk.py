@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from penstock.cli.chat import ask
-from penstock.cli.render import Screen
+from penstock.cli.render import Screen, folded
 from penstock.errors import PenstockError
 
 if TYPE_CHECKING:
     from penstock.sync import Client
 
 _HELP = """/model NAME   go on with another model
-/system TEXT  set the system message; without TEXT take it away
-/retry        ask the last question again
+/system TEXT  set the system message
+/system       take it away
+/retry        ask the question again
 /save FILE    write the messages as JSON
 /history      show the messages
 /clear        forget the messages
@@ -45,7 +46,8 @@ class Talk:
         """Read lines until the end of input."""
         _history_keys()
         self._client.resolve(self._model)
-        self._screen.say(f"{self._model} - /help for commands, Ctrl-C stops an answer")
+        greeting = f"{self._model} - /help for commands, Ctrl-C stops an answer"
+        self._screen.say(folded(greeting, err=True))
         while True:
             try:
                 line = input("> ").strip()
@@ -77,7 +79,7 @@ class Talk:
             return False
         except PenstockError as error:
             self._messages.pop()
-            self._screen.say(f"Error: {error}")
+            self._screen.say(folded(f"Error: {error}", err=True))
             return False
         self._messages.append({"role": "assistant", "content": text})
         return True
@@ -100,14 +102,14 @@ class Talk:
         elif name == "clear":
             self._messages.clear()
         else:
-            self._screen.say(_HELP)
+            self._screen.say(folded(_HELP, err=True))
         return True
 
     def _switch(self, model: str) -> None:
         try:
             self._client.resolve(model)
         except PenstockError as error:
-            self._screen.say(f"Error: {error}")
+            self._screen.say(folded(f"Error: {error}", err=True))
             return
         self._model = model
         self._screen.say(f"now {model}")
