@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,23 @@ async def test_a_conversation_goes_on_until_it_is_deleted(
     assert state(sandbox, "openassistant").conversations.left == [conversation.id]
     await client.delete(OA, conversation)
     assert state(sandbox, "openassistant").conversations.left == []
+
+
+@pytest.mark.parametrize("model", [OA, H2O])
+async def test_a_conversation_goes_on_after_it_was_stored(
+    client: penstock.Client, sandbox: Sandbox, model: str
+) -> None:
+    conversation = client.conversation(model)
+    await client.complete(model, "one", conversation=conversation)
+    stored = json.dumps(conversation.to_dict())
+    async with penstock.Client(config=NONE, providers=sandbox.providers) as other:
+        again = other.conversation(model, json.loads(stored))
+        assert again == conversation
+        await other.complete(model, "two", conversation=again)
+        await other.delete(model, again)
+    name = model.partition("/")[0]
+    assert len(state(sandbox, name).conversations.created) == 1
+    assert state(sandbox, name).conversations.left == []
 
 
 async def test_cleanup_deletes_what_the_client_used(sandbox: Sandbox) -> None:

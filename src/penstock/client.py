@@ -214,14 +214,19 @@ class Client:
         stream.whole = True
         return await stream.reply()
 
-    def conversation(self, model: str) -> Conversation:
-        """A new native conversation with ``provider/model``; nothing is sent.
+    def conversation(self, model: str, saved: Mapping[str, Any] | None = None) -> Conversation:
+        """A native conversation with ``provider/model``; nothing is sent.
+
+        Args:
+            saved: what ``to_dict`` gave, to go on with that conversation; None begins a new one.
 
         Raises:
-            BadRequestError: the provider has none. ModelNotFoundError: no such provider.
+            BadRequestError: the provider has none, or ``saved`` is none of its conversations.
+            ModelNotFoundError: no such provider.
         """
         name, rest = self.resolve(model)
-        return self.provider(name).conversation(rest)
+        conversation = self.provider(name).conversation(rest)
+        return conversation if saved is None else type(conversation).from_dict(saved)
 
     async def delete(self, model: str, conversation: Conversation) -> None:
         """Delete the remote side of a conversation with ``provider/model``; gone is a success.

@@ -6,8 +6,8 @@ this works inside a running loop, too.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Self, Unpack
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Self, Unpack
 
 from penstock import client as async_client
 from penstock.client import CallParameters, ClientArguments
@@ -104,9 +104,12 @@ class Client:
         """As ``penstock.Client.resolve``."""
         return self._client.resolve(model)
 
-    def conversation(self, model: str) -> Conversation:
-        """As ``penstock.Client.conversation``."""
-        return self._client.conversation(model)
+    def conversation(self, model: str, saved: Mapping[str, Any] | None = None) -> Conversation:
+        """As ``penstock.Client.conversation``.
+
+        ``client.delete(model, conversation)`` deletes it; its own ``delete`` is for async code.
+        """
+        return self._client.conversation(model, saved)
 
     def delete(self, model: str, conversation: Conversation) -> None:
         """As ``penstock.Client.delete``."""
