@@ -114,19 +114,36 @@ def test_warnings_of_the_configuration_are_told(
     assert "did you mean PENSTOCK_TIMEOUT_IDLE?" in done.err
 
 
+def test_piped_text_goes_with_the_question(configured: Path) -> None:
+    command = [*PROGRAM, "chat", "what is this?"]
+    done = subprocess.run(command, input=b"some text\n", capture_output=True, check=True)
+    assert done.stdout == b"some text\n\n\nwhat is this?\n"
+
+
+def test_no_question_and_no_terminal_is_told(configured: Path) -> None:
+    command = [*PROGRAM, "chat"]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr == b"Error: the question is empty\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("extra", [[], ["--no-stream"]])
 def test_an_interrupt_stops_the_remote_side(
-    configured: Path, servers: Servers, extra: list[str]
+    configured: Path, servers: Servers, extra: list[str], number: signal.Signals
 ) -> None:
     before = servers.state("h2o").runs.cancelled
     program = subprocess.Popen(
-        [*PROGRAM, "chat", *extra, "HOLD"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [*PROGRAM, "chat", *extra, "HOLD"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
     until(lambda: servers.state("h2o").runs.running == 1)
     if not extra:
         assert program.stdout is not None
         assert program.stdout.read(4) == b"HOLD"
-    program.send_signal(signal.SIGINT)
+    program.send_signal(number)
     _, said = program.communicate(timeout=20)
     assert program.returncode == 130
     assert said.decode().endswith("Stopped, here and on the server.\n")

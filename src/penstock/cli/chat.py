@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import mimetypes
+import os
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -69,8 +71,8 @@ def chat(
 ) -> None:
     """Ask a model one question, or talk to it.
 
-    With QUESTION, or with text on standard input, the answer goes to standard output. Without,
-    in a terminal, a conversation begins; /help tells the commands there.
+    With QUESTION, with text on standard input, or with both, the answer goes to standard output.
+    Without, in a terminal, a conversation begins; /help tells the commands there.
     """
     from penstock import sync
 
@@ -88,6 +90,8 @@ def chat(
     asked = " ".join(question)
     if asked == "-" or (not asked and not sys.stdin.isatty()):
         asked = _text(sys.stdin.buffer.read(), "standard input")
+    elif asked and _piped():
+        texts.append(_text(sys.stdin.buffer.read(), "standard input"))
     with sync.Client(config=config_path) as client:
         warn(client.settings.warnings)
         name = model or client.settings.default_model
@@ -98,7 +102,7 @@ def chat(
                 "in penstock.toml"
             )
         screen = Screen(as_json=as_json)
-        if not asked and not texts and not media:
+        if not asked and not texts and not media and sys.stdin.isatty():
             from penstock.cli.talk import Talk
 
             Talk(client, screen, name, system, parameters).run()
@@ -106,13 +110,23 @@ def chat(
         if not asked.strip() and not texts and not media:
             raise BadRequestError("the question is empty", param="question")
         messages = [{"role": "system", "content": system}] if system else []
-        messages.append({"role": "user", "content": "\n\n".join([*texts, asked]).strip("\n")})
+        parts = [part for part in (*texts, asked) if part]
+        messages.append({"role": "user", "content": "\n\n".join(parts).strip("\n")})
         parameters["media"] = media
         show = whole if no_stream else ask
         try:
             show(client, screen, name, messages, parameters)
         except KeyboardInterrupt:
             raise click.exceptions.Exit(130) from None
+
+
+def _piped() -> bool:
+    """Whether a pipe or a file stands at standard input, and not a terminal or nothing."""
+    try:
+        mode = os.fstat(sys.stdin.fileno()).st_mode
+    except (OSError, ValueError):
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISREG(mode)
 
 
 def ask(

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
 from difflib import get_close_matches
 from importlib import import_module
 from shutil import get_terminal_size
+from types import FrameType
 
 import click
 
@@ -87,7 +89,14 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without a character shows a "?"
+    for name in ("SIGTERM", "SIGHUP"):  # a closed window or `timeout` stops the remote side, too
+        if number := getattr(signal, name, None):
+            signal.signal(number, _interrupted)
     sys.exit(_run())
+
+
+def _interrupted(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 def _run() -> int:
