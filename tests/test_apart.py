@@ -75,7 +75,7 @@ async def test_a_conversation_never_travels_to_another_provider() -> None:
 
 
 async def test_conversations_are_cleaned_up_with_the_client() -> None:
-    """decisions.md 9."""
+    """With ``cleanup=True``; else a conversation stays until its owner deletes it."""
     async with Sandbox(list(THREADS)) as sandbox:
         client = Client(providers=sandbox.providers, cleanup=True)
         for name in THREADS:

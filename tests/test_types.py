@@ -106,7 +106,7 @@ async def test_a_deletion_that_was_refused_can_be_tried_again() -> None:
     ],
 )
 def test_timeouts_of(given: float | Timeouts | None, expected: Timeouts) -> None:
-    """decisions.md 8."""
+    """A number limits the wait for content, first and between; connecting keeps its limit."""
     assert Timeouts.of(given) == expected
 
 
@@ -117,7 +117,6 @@ def test_what_is_no_timeout_is_refused(given: float) -> None:
 
 
 def test_a_finish_reason_is_text() -> None:
-    """decisions.md 14."""
     assert FinishReason("stop") == "stop"
     assert isinstance(FinishReason("stop"), str)
 

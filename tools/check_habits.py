@@ -1,6 +1,7 @@
 """Check the habits of the repository that no other tool knows.
 
-Sizes (a wall for modules and functions), names that say nothing, mocks, host names in the locks.
+Sizes (a wall for modules and functions), names that say nothing, mocks, tasks outside of task
+groups, citations that nobody can follow, host names in the locks.
 Prints one line for each breach and exits 1 when there is one. ``--tail`` prints the largest
 modules and functions instead, for the curious.
 """
@@ -14,12 +15,24 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+THIS = Path(__file__).resolve()
+ROOT = THIS.parent.parent
 MODULE_WALL = 600
 FUNCTION_WALL = 80
 EMPTY_NAMES = re.compile(r"(^|_)(utils?|helpers?|manager|misc|v2)(_|$)|^(base|new)_")
 GIVEN_NAMES = ROOT / "src" / "penstock" / "g4f"  # documented import paths of another package
 DATA = ROOT / "tests" / "testing" / "constructed"  # cases as code: long lists, no logic
+TASKS = {
+    "src/penstock/keeper.py": "who leaves a stream that nobody leaves must outlive its reader",
+    "src/penstock/portal.py": "a call from another thread has no task around it",
+    "src/penstock/transport/outbox.py": "a cleanup outlives the call, also a cancelled one",
+    "src/penstock/sandbox/server.py": "into the task group that the sandbox was given",
+    "src/penstock/testing/pytest_plugin.py": "a question of a test to the loop of another thread",
+}
+"""Where a task may begin outside of a task group, once in each file, and why."""
+
+TASK_STARTERS = frozenset({"create_task", "ensure_future", "run_coroutine_threadsafe"})
+NO_CITATION = re.compile(r"\bdecisions? \d|\b(design|style|decisions)\.md\b")
 HOST = re.compile(r"https?://|--(extra-)?index-url|--find-links")
 
 
@@ -56,8 +69,14 @@ def breaches_of_sources() -> Iterator[str]:
             yield f"{place}: {len(lines)} lines; the wall is {MODULE_WALL}"
         if EMPTY_NAMES.search(path.stem) and GIVEN_NAMES not in path.parents:
             yield f"{place}: the name says nothing about its content"
+        for number, line in enumerate(lines, 1):
+            if path != THIS and NO_CITATION.search(line):
+                yield f"{place}:{number}: say the sentence that is meant; nobody can read that one"
         if DATA not in path.parents:
-            yield from breaches_of_tree(place, ast.parse("\n".join(lines)))
+            tree = ast.parse("\n".join(lines))
+            yield from breaches_of_tree(place, tree)
+            if place.parts[0] == "src":
+                yield from breaches_of_tasks(place, tree)
 
 
 def breaches_of_tree(place: Path, tree: ast.Module) -> Iterator[str]:
@@ -71,6 +90,34 @@ def breaches_of_tree(place: Path, tree: ast.Module) -> Iterator[str]:
             names = {alias.name for alias in node.names} | {getattr(node, "module", "") or ""}
             if names & {"mock", "unittest.mock", "pytest_mock", "aioresponses", "responses"}:
                 yield f"{place}:{node.lineno}: no mock library; tests use public seams"
+
+
+def breaches_of_tasks(place: Path, tree: ast.Module) -> Iterator[str]:
+    """Tasks that begin neither in a task group nor in the one place that its file may have."""
+    groups = set(task_groups(tree))
+    begun = [
+        call
+        for call in ast.walk(tree)
+        if isinstance(call, ast.Call)
+        and isinstance(call.func, ast.Attribute)
+        and call.func.attr in TASK_STARTERS
+        and ast.unparse(call.func.value) not in groups
+    ]
+    made = [call for call in begun if ast.unparse(call.func).endswith(".create_task")]
+    for call in begun if place.as_posix() not in TASKS else made[1:]:
+        yield f"{place}:{call.lineno}: tasks live in a TaskGroup; TASKS names the exceptions"
+
+
+def task_groups(tree: ast.Module) -> Iterator[str]:
+    """Names that stand for a task group: bound to one, or a parameter for one."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.withitem) and node.optional_vars is not None:
+            if ast.unparse(node.context_expr) == "asyncio.TaskGroup()":
+                yield ast.unparse(node.optional_vars)
+        elif isinstance(node, ast.Assign) and ast.unparse(node.value) == "asyncio.TaskGroup()":
+            yield from map(ast.unparse, node.targets)
+        elif isinstance(node, ast.arg) and "asyncio.TaskGroup" in ast.unparse(node):
+            yield node.arg
 
 
 def breaches_of_locks() -> Iterator[str]:

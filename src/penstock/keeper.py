@@ -19,7 +19,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Coroutine
 from contextlib import suppress
+from typing import Any
 
 from penstock.errors import PenstockError
 from penstock.provider import EventStream
@@ -75,7 +77,7 @@ class _Keeper:
         self._holds: set[Hold] = set()
         self._leaving: dict[Hold, asyncio.Task[None]] = {}
         self._empty: asyncio.Future[None] = loop.create_future()
-        self._task = loop.create_task(self._keep())
+        self._task = self._begin(self._keep())
 
     @property
     def ended(self) -> bool:
@@ -120,9 +122,13 @@ class _Keeper:
             if self._leaving.get(hold) is task:
                 del self._leaving[hold]
 
-        task = self._leaving[hold] = self._loop.create_task(hold.leave())
+        task = self._leaving[hold] = self._begin(hold.leave())
         task.add_done_callback(forget)
         return task
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """The one place of this module where a task begins; it ends before its loop does."""
+        return self._loop.create_task(work)
 
     async def _keep(self) -> None:
         try:

@@ -161,7 +161,7 @@ class _Work(Generic[T]):
         return await self._make()
 
     def begin(self) -> None:
-        """In the portal's thread: start the coroutine."""
+        """In the portal's thread: start the coroutine; no task is around it there."""
         self._task = self.loop.create_task(self._run())
         self._task.add_done_callback(self._tell)
 

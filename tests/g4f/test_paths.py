@@ -51,7 +51,6 @@ def test_every_documented_name_is_there(path: str) -> None:
 
 @pytest.mark.parametrize("name", ["AllenAI", "OpenAssistant", "H2o", "Replicate"])
 def test_the_classes_are_the_same_by_every_path(name: str) -> None:
-    """decisions.md 20."""
     package = importlib.import_module("penstock.g4f.Provider")
     module = importlib.import_module(f"penstock.g4f.Provider.{name}")
     assert getattr(package, name) is getattr(module, name) is getattr(providers, name)

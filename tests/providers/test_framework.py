@@ -169,7 +169,7 @@ def test_errors_come_out_of_the_sync_form(remote: str) -> None:
 
 
 def test_parameters_are_listed_in_order_and_as_a_line() -> None:
-    """decisions.md 10."""
+    """The documented ones first, in the documented order; ours after them; all but ``kwargs``."""
     parameters = OpenAICompatible.get_parameters()
     assert list(parameters)[:4] == ["model", "messages", "proxy", "api_key"]
     assert "kwargs" not in parameters

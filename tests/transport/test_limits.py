@@ -58,7 +58,7 @@ async def test_what_is_not_content_restarts_nothing() -> None:
 
 
 async def test_waiting_restarts_the_first_content_limit_and_has_its_own() -> None:
-    """decisions.md 8."""
+    """A queue or a cold start is no silence, however long the model then takes to begin."""
     some = limits(first_content=10.0, waiting=25.0)
     for _ in range(2):
         some.saw([Waiting("queue", 1, 2)])

@@ -68,7 +68,7 @@ def test_a_vector_at_every_cutting(name: str) -> None:
 
 
 def test_an_id_knows_its_event() -> None:
-    """decisions.md 7: only events with an id of their own are skipped after a reconnect."""
+    """Only events with an id of their own are skipped after a reconnect."""
     events = SSEDecoder().feed(b"id:1\ndata:a\n\ndata:b\n\nid:2\ndata:c\n\n")
     assert [(event.id, event.own_id) for event in events] == [
         ("1", True),

@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
+from typing import Any
 
 from penstock.errors import PenstockError
 
@@ -67,7 +68,7 @@ class Outbox:
 
         A cancellation while waiting passes through at once; the undo goes on.
         """
-        task = asyncio.get_running_loop().create_task(self._run(label, undo, limit, once))
+        task = _begin(self._run(label, undo, limit, once))
         self._tasks[task] = label
         task.add_done_callback(self._tasks.pop)
         if wait > 0:
@@ -111,7 +112,7 @@ async def shielded(make: Callable[[], Awaitable[object]], *, wait: float = 5.0) 
     A cancellation passes through at once; the cleanup goes on in both cases. Its errors, but for
     our own, are raised here if it ended in time.
     """
-    task = asyncio.get_running_loop().create_task(_awaited(make))
+    task = _begin(_awaited(make))
     _running.add(task)  # the loop holds its tasks weakly
     task.add_done_callback(_running.discard)
     done, _ = await asyncio.wait({task}, timeout=wait)
@@ -120,6 +121,12 @@ async def shielded(make: Callable[[], Awaitable[object]], *, wait: float = 5.0) 
 
 
 _running: set[asyncio.Task[None]] = set()
+"""Cleanups without a session that owns them; of the module, so that each outlives its caller."""
+
+
+def _begin(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """The one place of this module where a task begins; whoever calls it holds the task."""
+    return asyncio.get_running_loop().create_task(work)
 
 
 async def _awaited(make: Callable[[], Awaitable[object]]) -> None:

@@ -442,7 +442,7 @@ def refusals() -> Iterator[Raw]:
             )
         ],
         failed("unknown_model", 422, "The specified version does not exist"),
-        section + ", decision 33: unknown_model",
+        section + ": a version that is none is an unknown model",
         model=f"acme/chat:{VERSION}",
     )
     for name, response, wait in (

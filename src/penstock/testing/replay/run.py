@@ -1,6 +1,6 @@
 """One run of a case: the derived calls, made through the client, against the replay server.
 
-The client has no retries here, so a 429 is the outcome of its call (decision 2). Limits are short
+The client has no retries here, so a 429 is the outcome of its call. Limits are short
 where the case is about a stall, so that a recorded silence is met by our own limits.
 """
 
