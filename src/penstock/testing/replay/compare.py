@@ -132,7 +132,8 @@ def _of_pieces(expected: Sequence[str], got: Sequence[str]) -> Iterator[str]:
 def _joined(pieces: Sequence[str]) -> list[str]:
     """The pieces, without empty ones, and runs of U+FFFD with what follows them.
 
-    Such a run waits for what may repair it (wire/openassistant.md section 6), so this border is a client's own choice.
+    Such a run waits for what may repair it (wire/openassistant.md section 6), so this border is a
+    client's own choice.
     """
     found: list[str] = []
     waiting = ""
