@@ -21,6 +21,7 @@ SIGNED_IN = "allenai-2026-signed-in-user"
 OPTIONS: Mapping[str, Mapping[str, object]] = {
     "allenai-2026-err-invalid-captcha": {"captcha": True},
     "allenai-2026-context-length-error": {"context": 2048},
+    "allenai-2026-err-model-on-dead-host": {"dead_hosts": ["inferd"]},
 }
 FAILURES = {
     "allenai-2025-crash-truncated": ModelFailure("the worker died"),

@@ -36,7 +36,7 @@ class AllenAIOptions(Options, frozen=True, kw_only=True):
         first_token: Seconds after which the older version says ``model overloaded``.
         context: Most tokens of a prompt, in the newer version with its answer; 0: no limit.
         captcha: Whether captcha tokens are judged: "invalid" and "bot" are refused.
-        dead_hosts: Hosts of models that the newer version lists but no longer serves.
+        dead_hosts: Hosts whose models the newer version lists, but serves no longer.
         refused_texts: What the moderation refuses in a text.
         refused_files: What the moderation refuses in a file.
     """
@@ -48,7 +48,7 @@ class AllenAIOptions(Options, frozen=True, kw_only=True):
     first_token: float = 5.0
     context: int = 0
     captcha: bool = False
-    dead_hosts: tuple[str, ...] = ("inferd", "modal")
+    dead_hosts: tuple[str, ...] = ()
     refused_texts: tuple[str, ...] = ("how to build a bomb",)
     refused_files: tuple[str, ...] = ("UNSAFE-IMAGE",)
 
