@@ -49,6 +49,19 @@ class Parrot:
         pass
 
 
+class Confused(Parrot):
+    async def models(self):
+        return self.nothing[0]
+
+
+def unfinished(session, config):
+    raise KeyError("cage")
+
+
+def empty(session, config):
+    return object()
+
+
 NOT_CALLABLE = 3
 """
 POINTS = f"""\
@@ -57,14 +70,32 @@ parrot = penstock_parrot:Parrot
 broken = penstock_parrot:gone
 missing = penstock_gone:create
 number = penstock_parrot:NOT_CALLABLE
+raising = penstock_raising:create
+leaving = penstock_leaving:create
+unfinished = penstock_parrot:unfinished
+empty = penstock_parrot:empty
+confused = penstock_parrot:Confused
 h2o = penstock_parrot:Parrot
+a/b = penstock_parrot:Parrot
 """
+BROKEN = {
+    "broken": "does not load: AttributeError: ",
+    "missing": "does not load: ModuleNotFoundError: ",
+    "raising": "does not load: ZeroDivisionError: division by zero",
+    "leaving": "does not load: SystemExit: no licence",
+    "number": "is no factory",
+    "h2o": "is not used: the name h2o belongs to a provider that comes with Penstock",
+    "a/b": "is not used: its name may hold only",
+}
+"""Plug-in -> why it cannot be used."""
 
 
 @pytest.fixture
 def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A package as an installer leaves it, with plug-ins good and bad."""
     (tmp_path / "penstock_parrot.py").write_text(PARROT)
+    (tmp_path / "penstock_raising.py").write_text("1 / 0\n")
+    (tmp_path / "penstock_leaving.py").write_text("raise SystemExit('no licence')\n")
     info = tmp_path / "penstock_parrot-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: penstock-parrot\nVersion: 1.0\n")
@@ -106,9 +137,27 @@ def test_a_model_is_split_at_the_first_slash() -> None:
     assert registry.split("mine/x", {"mine": None}) == ("mine", "x")
 
 
-def test_an_unknown_provider_is_told_with_the_nearest() -> None:
-    with pytest.raises(ModelNotFoundError, match=r"'replicat/x' names no provider.*replicate/"):
-        Registry().split("replicat/x")
+def test_an_unknown_provider_is_told_with_the_nearest_alone() -> None:
+    with pytest.raises(ModelNotFoundError) as caught:
+        Registry().split("replicat/owner/x")
+    assert caught.value.message == (
+        "'replicat/owner/x' names no provider; did you mean 'replicate/owner/x'? "
+        "`penstock providers` lists all of them"
+    )
+
+
+def test_what_is_near_to_nothing_is_told_how_a_model_is_written() -> None:
+    with pytest.raises(ModelNotFoundError) as caught:
+        Registry().split("nosuch/zzz")
+    assert caught.value.message == (
+        "'nosuch/zzz' names no provider; a model is written provider/model, and "
+        "`penstock providers` lists all providers"
+    )
+
+
+def test_an_alias_may_be_what_was_meant() -> None:
+    with pytest.raises(ModelNotFoundError, match="did you mean 'quick'"):
+        Registry().split("quik", (), ["quick"])
 
 
 # -- plug-ins ----------------------------------------------------------------------------------
@@ -133,23 +182,77 @@ async def test_a_plug_in_cannot_take_the_place_of_a_built_in(plugin: Path) -> No
     assert registry.factory("h2o").__module__ == "penstock.providers.h2o.provider"
 
 
-@pytest.mark.parametrize("name", ["broken", "missing", "number"])
+@pytest.mark.parametrize("name", sorted(BROKEN.keys() - {"h2o", "a/b"}))
 async def test_a_plug_in_that_does_not_load_is_named(plugin: Path, name: str) -> None:
     async with penstock.Client(config=Settings()) as client:
-        with pytest.raises(ConfigError, match=f"the plug-in {name} "):
+        with pytest.raises(ConfigError, match=f"the plug-in {name} .*{BROKEN[name]}"):
             await client.complete(f"{name}/x", "hello")
 
 
-def test_the_command_line_lists_and_asks_a_plug_in(plugin: Path) -> None:
-    def said(*arguments: str) -> str:
-        command = [sys.executable, "-m", "penstock", *arguments]
-        paths = f"import sys; sys.path.insert(0, {str(plugin)!r})"
-        run = f"{paths}; sys.argv = {command[2:]!r}; from penstock.cli.main import main; main()"
-        done = subprocess.run(
-            [sys.executable, "-c", run], capture_output=True, text=True, check=True, timeout=20
-        )
-        return done.stdout
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("unfinished", "cannot be made: KeyError: 'cage'"), ("empty", "it lacks name, capabilities")],
+)
+async def test_a_plug_in_that_makes_no_provider_is_named(
+    plugin: Path, name: str, reason: str
+) -> None:
+    async with penstock.Client(config=Settings()) as client:
+        with pytest.raises(ConfigError, match=f"the plug-in {name} .*{reason}"):
+            client.stream(f"{name}/x", "hello")
 
-    assert "parrot " in said("providers")
-    assert said("models", "parrot") == "parrot/grey\n"
-    assert said("chat", "-m", "parrot/grey", "hello") == "hello\n"
+
+async def test_a_plug_in_whose_list_fails_is_named(plugin: Path) -> None:
+    async with penstock.Client(config=Settings()) as client:
+        with pytest.raises(ConfigError, match="the plug-in confused .*fails: AttributeError"):
+            await client.models("confused")
+
+
+def test_a_broken_plug_in_is_listed_with_its_reason(plugin: Path) -> None:
+    problems = {entry.name: entry.problem for entry in Registry().examined() if entry.problem}
+    assert problems.keys() == BROKEN.keys()
+    for name, reason in BROKEN.items():
+        assert reason in str(problems[name])
+        assert "\n" not in str(problems[name])
+
+
+def test_the_others_are_listed_beside_a_broken_plug_in(plugin: Path) -> None:
+    right = [entry for entry in Registry().examined() if entry.problem is None]
+    assert [entry.name for entry in right if entry.name in ("h2o", "parrot")] == ["h2o", "parrot"]
+    assert not next(entry for entry in right if entry.name == "h2o").plugin
+
+
+def said(plugin: Path, *arguments: str) -> tuple[int, str, str]:
+    """What the command line says where the plug-ins are installed, and its exit code."""
+    paths = f"import sys; sys.path.insert(0, {str(plugin)!r})"
+    argv = ["penstock", *arguments]
+    run = f"{paths}; sys.argv = {argv!r}; from penstock.cli.main import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", run], capture_output=True, text=True, check=False, timeout=20
+    )
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_the_command_line_lists_and_asks_a_plug_in(plugin: Path) -> None:
+    assert "parrot " in said(plugin, "providers")[1]
+    assert said(plugin, "models", "parrot") == (0, "parrot/grey\n", "")
+    assert said(plugin, "chat", "-m", "parrot/grey", "hello") == (0, "hello\n", "")
+
+
+def test_the_command_line_lists_a_broken_plug_in_as_broken(plugin: Path) -> None:
+    code, out, err = said(plugin, "providers")
+    assert code == 0
+    rows = [line.split()[:2] for line in out.splitlines()]
+    for name in BROKEN:
+        assert [name, "broken"] in rows
+        assert f"Warning: the plug-in {name} (" in err
+    assert ["h2o", "a"] in rows  # the built-in one: "a server of one's own"
+
+
+def test_the_command_line_asks_a_broken_plug_in_without_a_traceback(plugin: Path) -> None:
+    for name in ("raising", "unfinished", "confused"):
+        for command in (["models", name], ["doctor", name, "parrot"]):
+            code, out, err = said(plugin, *command)
+            assert code == 1
+            assert f"the plug-in {name} (penstock_" in out + err
+            assert ("parrot: ok" in out) == (command[0] == "doctor")

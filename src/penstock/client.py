@@ -257,8 +257,15 @@ class Client:
         return found
 
     async def _models_of(self, name: str) -> list[ModelInfo]:
-        listed = await self.provider(self.resolve(name)[0]).models()
-        return [msgspec.structs.replace(info, id=f"{name}/{info.id}") for info in listed]
+        provider = self.resolve(name)[0]
+        try:
+            listed = await self.provider(provider).models()
+        except Exception as error:
+            failure = self.registry.blame(provider, error)
+            if failure is error:
+                raise
+            raise failure from error
+        return [msgspec.structs.replace(info, id=f"{provider}/{info.id}") for info in listed]
 
     def resolve(self, model: str) -> tuple[str, str]:
         """``provider/model`` or an alias -> (provider, model).
@@ -267,7 +274,7 @@ class Client:
             ModelNotFoundError: there is no such provider.
         """
         model = self.settings.aliases.get(model, model)
-        return self.registry.split(model, self._configs)
+        return self.registry.split(model, self._configs, self.settings.aliases)
 
     def provider(self, name: str) -> Provider:
         """The provider of that name, made at its first use.
@@ -277,7 +284,7 @@ class Client:
         """
         provider = self._providers.get(name)
         if provider is None:
-            provider = self._providers[name] = self._make(self._config(name))
+            provider = self._providers[name] = self.registry.make(self.session, self._config(name))
         return provider
 
     def _start(self, request: ChatRequest, timeout: float | Timeouts | None) -> AnswerStream:
@@ -285,7 +292,9 @@ class Client:
         request = msgspec.structs.replace(request, model=model)
         provider = self.provider(name)
         if timeout is not None:
-            provider = self._make(self._config(name).with_(timeouts=Timeouts.of(timeout)))
+            provider = self.registry.make(
+                self.session, self._config(name).with_(timeouts=Timeouts.of(timeout))
+            )
         if request.conversation is not None:
             _check_owner(provider, request.conversation)
             if self._cleanup:
@@ -298,13 +307,6 @@ class Client:
 
         stream = AnswerStream(opener, provider=name, model=model, owner=self.session)
         return stream
-
-    def _make(self, config: ProviderConfig) -> Provider:
-        known = config.name in self.registry.entries
-        if not known and config.base_url is None:
-            raise ConfigError(f"provider {config.name} needs a base_url", provider=config.name)
-        factory = self.registry.factory(config.name if known else "openai_compatible")
-        return factory(self.session, config)
 
     def _config(self, name: str) -> ProviderConfig:
         config = self._configs.get(name) or ProviderConfig(name=name)

@@ -2,24 +2,34 @@
 
 A plug-in is an entry point in the group ``penstock.providers`` whose name is the provider's and
 whose object is a factory ``(Session, ProviderConfig) -> Provider``. It takes the same path as the
-built-ins and cannot replace one of them.
+built-ins and cannot replace one of them. What goes wrong in a plug-in is told as its failure and
+touches no other provider.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING, TypeAlias
 
-from penstock.errors import ConfigError, ModelNotFoundError
+import msgspec
+
+from penstock.errors import ConfigError, ModelNotFoundError, PenstockError
 from penstock.provider import Provider, ProviderConfig
-from penstock.transport import Session
 from penstock.types import Value
 
-Factory = Callable[[Session, ProviderConfig], Provider]
+if TYPE_CHECKING:
+    from penstock.transport import Session
+
+Factory: TypeAlias = "Callable[[Session, ProviderConfig], Provider]"
 
 ENTRY_POINT_GROUP = "penstock.providers"
+
+_NAME = re.compile(r"[A-Za-z0-9_-]+")
+_CONTRACT = ("name", "capabilities", "stream", "models", "conversation", "delete")
 
 
 class ProviderEntry(Value, frozen=True):
@@ -34,6 +44,7 @@ class ProviderEntry(Value, frozen=True):
         dialects: wire protocols it speaks.
         site_session: it is used with the session cookies of a site one is logged in to.
         plugin: it came with another package.
+        problem: why a plug-in cannot be used, as far as it was tried; None if nothing is known.
     """
 
     name: str
@@ -45,6 +56,7 @@ class ProviderEntry(Value, frozen=True):
     dialects: tuple[str, ...] = ()
     site_session: bool = False
     plugin: bool = False
+    problem: str | None = None
 
 
 _OPENAI = "penstock.providers.openai_compatible.provider:create"
@@ -144,42 +156,70 @@ class Registry:
     def __init__(self) -> None:
         self._entries = {entry.name: entry for entry in _BUILT_IN}
         self._plugins: dict[str, EntryPoint] = {}
+        self._refused: list[ProviderEntry] = []
         for point in entry_points(group=ENTRY_POINT_GROUP):
-            if point.name not in self._entries:
+            entry = ProviderEntry(point.name, point.value, point.name, plugin=True)
+            reason = self._refusal(point.name)
+            if reason is None:
                 self._plugins[point.name] = point
-                self._entries[point.name] = ProviderEntry(
-                    point.name, point.value, point.name, plugin=True
-                )
+                self._entries[point.name] = entry
+            else:
+                problem = f"the plug-in {point.name} ({point.value}) is not used: {reason}"
+                self._refused.append(_with_problem(entry, problem))
+
+    def _refusal(self, name: str) -> str | None:
+        if name in self._plugins:
+            return f"another plug-in has the name {name}, too"
+        if name in self._entries:
+            return f"the name {name} belongs to a provider that comes with Penstock"
+        if not _NAME.fullmatch(name):
+            return "its name may hold only letters, digits, - and _"
+        return None
 
     @property
     def entries(self) -> Mapping[str, ProviderEntry]:
         """Name -> entry, built-ins first."""
         return dict(self._entries)
 
+    def examined(self) -> list[ProviderEntry]:
+        """All entries, after loading the plug-ins; what cannot be used says its ``problem``."""
+        found = []
+        for entry in self._entries.values():
+            problem = self._problem(entry.name) if entry.plugin else None
+            found.append(entry if problem is None else _with_problem(entry, problem))
+        return found + self._refused
+
     @property
     def key_names(self) -> dict[str, str | None]:
         """Provider -> environment variable of its credential, or None."""
         return {name: entry.key_env for name, entry in self._entries.items()}
 
-    def split(self, model: str, extra: Mapping[str, object] | None = None) -> tuple[str, str]:
+    def split(
+        self,
+        model: str,
+        extra: Iterable[str] = (),
+        aliases: Iterable[str] = (),
+    ) -> tuple[str, str]:
         """``provider/model`` -> (provider, model); the model may be empty for the default one.
 
         Args:
             extra: names of further providers, from the configuration.
+            aliases: names that the configuration gives to models; only to be named as near ones.
 
         Raises:
-            ModelNotFoundError: there is no such provider; the message names close ones.
+            ModelNotFoundError: there is no such provider; the message names the nearest.
         """
-        provider, _, name = model.partition("/")
-        known = {*self._entries, *(extra or ())}
+        provider, slash, name = model.partition("/")
+        known = {*self._entries, *extra}
         if provider in known:
             return provider, name
-        close = get_close_matches(provider, sorted(known), n=3, cutoff=0.5) or sorted(known)
-        raise ModelNotFoundError(
-            f"{model[:80]!r} names no provider; write provider/model, as in {close[0]}/..., "
-            f"with one of: {', '.join(close)}",
-            model=model,
-        )
+        candidates = sorted(known) if slash else sorted({*known, *aliases})
+        close = get_close_matches(provider, candidates, n=1, cutoff=0.6)
+        hint = "a model is written provider/model, and `penstock providers` lists all providers"
+        if close:
+            meant = f"{close[0]}{slash}{name}"
+            hint = f"did you mean {meant[:80]!r}? `penstock providers` lists all of them"
+        raise ModelNotFoundError(f"{model[:80]!r} names no provider; {hint}", model=model)
 
     def factory(self, name: str) -> Factory:
         """The factory of a provider, loaded now.
@@ -190,13 +230,63 @@ class Registry:
         plugin = self._plugins.get(name)
         if plugin is None:
             module, _, attribute = self._entries[name].factory.partition(":")
-            loaded = getattr(import_module(module), attribute)
-        else:
-            try:
-                loaded = plugin.load()
-            except (ImportError, AttributeError) as error:
-                raise ConfigError(f"the plug-in {name} ({plugin.value}) fails: {error}") from None
+            built_in: Factory = getattr(import_module(module), attribute)
+            return built_in
+        try:
+            loaded: object = plugin.load()
+        except (Exception, SystemExit) as error:  # whatever the import of foreign code raises
+            raise self._failure(name, f"does not load: {_words(error)}") from error
         if not callable(loaded):
-            raise ConfigError(f"the plug-in {name} ({plugin and plugin.value}) is no factory")
+            raise self._failure(name, "is no factory: it cannot be called")
         made: Factory = loaded
         return made
+
+    def make(self, session: Session, config: ProviderConfig) -> Provider:
+        """The provider that ``config`` names; a new name is an OpenAI-compatible server.
+
+        Raises:
+            ConfigError: a plug-in does not load or keeps no contract, or an address is missing.
+            PenstockError: the provider refuses its configuration.
+        """
+        name = config.name
+        if name not in self._entries and config.base_url is None:
+            raise ConfigError(f"provider {name} needs a base_url", provider=name)
+        factory = self.factory(name if name in self._entries else "openai_compatible")
+        if name not in self._plugins:
+            return factory(session, config)
+        try:
+            provider = factory(session, config)
+        except PenstockError:
+            raise
+        except Exception as error:  # foreign code
+            raise self._failure(name, f"cannot be made: {_words(error)}") from error
+        if lacking := [part for part in _CONTRACT if not hasattr(provider, part)]:
+            raise self._failure(name, f"makes no provider: it lacks {', '.join(lacking)}")
+        return provider
+
+    def blame(self, name: str, error: Exception) -> Exception:
+        """``error`` as the failure of the plug-in ``name``; itself if that is none, or is ours."""
+        if name not in self._plugins or isinstance(error, PenstockError):
+            return error
+        return self._failure(name, f"fails: {_words(error)}")
+
+    def _problem(self, name: str) -> str | None:
+        try:
+            self.factory(name)
+        except ConfigError as error:
+            return error.message
+        return None
+
+    def _failure(self, name: str, what: str) -> ConfigError:
+        value = self._plugins[name].value
+        return ConfigError(f"the plug-in {name} ({value}) {what}", provider=name)
+
+
+def _with_problem(entry: ProviderEntry, problem: str) -> ProviderEntry:
+    return msgspec.structs.replace(entry, problem=problem)
+
+
+def _words(error: BaseException) -> str:
+    """A foreign exception in one line."""
+    said = " ".join(str(error).split())[:200]
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__

@@ -136,11 +136,15 @@ async def _ask(client: Client, name: str, config: ProviderConfig | None) -> tupl
     if config is not None and "cog" in (name, config.dialect):
         await _ask_health(client, config)
     elif config is not None and config.models:
-        factory = client.registry.factory(
-            name if name in client.registry.entries else "openai_compatible"
-        )
-        provider = factory(client.session, config.with_(models=()))
-    return tuple(f"{name}/{info.id}" for info in await provider.models())
+        provider = client.registry.make(client.session, config.with_(models=()))
+    try:
+        listed = await provider.models()
+    except Exception as error:
+        failure = client.registry.blame(name, error)
+        if failure is error:
+            raise
+        raise failure from error
+    return tuple(f"{name}/{info.id}" for info in listed)
 
 
 async def _ask_health(client: Client, config: ProviderConfig) -> None:

@@ -28,18 +28,19 @@ def providers(config_path: str | None, as_json: bool) -> None:
     registry = Registry()
     settings = load(config_path, known=registry.key_names)
     warn(settings.warnings)
-    entries = dict(registry.entries)
+    entries = registry.examined()
+    known = registry.entries["openai_compatible"]
     for name in settings.providers:
-        if name not in entries:  # a server of the user's own
-            known = entries["openai_compatible"]
-            entries[name] = ProviderEntry(
-                name, known.factory, "your server", needs_base_url=True, dialects=known.dialects
+        if name not in registry.entries:  # a server of the user's own
+            entries.append(
+                ProviderEntry(
+                    name, known.factory, "your server", needs_base_url=True, dialects=known.dialects
+                )
             )
-    rows = [
-        (entry, is_ready(entry, settings.providers.get(name))) for name, entry in entries.items()
-    ]
+    rows = [(entry, is_ready(entry, settings.providers.get(entry.name))) for entry in entries]
     if not as_json:
         _show(rows)
+        warn(tuple(entry.problem for entry in entries if entry.problem))
         return
     for entry, ready in rows:
         row = {
@@ -50,12 +51,15 @@ def providers(config_path: str | None, as_json: bool) -> None:
             "key_env": entry.key_env,
             "dialects": entry.dialects,
             "plugin": entry.plugin,
+            "problem": entry.problem,
         }
         click.echo(msgspec.json.encode(row))
 
 
 def is_ready(entry: ProviderEntry, config: ProviderConfig | None) -> bool:
-    """Whether all that can be known beforehand is there: address and credential."""
+    """Whether all that can be known beforehand is there: code, address and credential."""
+    if entry.problem is not None:
+        return False
     if entry.needs_base_url:
         return config is not None and config.base_url is not None
     if entry.key_env is not None:
@@ -81,7 +85,8 @@ def _show(rows: list[tuple[ProviderEntry, bool]]) -> None:
     for entry, ready in rows:
         local = entry.needs == "a local server"  # whether it runs, only a call can tell
         needs = entry.key_env or entry.needs or "nothing"
-        cells = [Text(entry.name), Text("ready", "green") if ready and not local else Text(needs)]
+        state = Text("ready", "green") if ready and not local else Text(needs)
+        cells = [Text(entry.name), Text("broken", "red") if entry.problem else state]
         if about:
             cells.append(Text("a plug-in" if entry.plugin else entry.label))
         if dialects:
