@@ -7,22 +7,28 @@ meaning: requests come from the dialect, answers go back to it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import TypeVar
 
-from penstock.errors import PenstockError
+from penstock.errors import BadRequestError, PenstockError, StreamCancelledError
 from penstock.provider import ProviderConfig
 from penstock.transport import Limits, Response, Session
 from penstock.transport.limits import Watch
-from penstock.types import Event
+from penstock.types import Conversation, Event
 from penstock.wire.decoder import AnswerDecoder
 from penstock.wire.request import HttpRequest, origin_of
 
 StatusError = Callable[[int, dict[str, str], bytes], PenstockError]
 """A dialect's reading of an error answer: status, headers (lower case), body."""
 
+T = TypeVar("T")
+
 _PATIENCE = 5.0
 """Seconds that a caller who leaves waits for the cleanup; later it goes on in the outbox."""
+
+_DAY = 86_400.0
+"""For what is bounded by the call's own limits."""
 
 
 class Call:
@@ -73,6 +79,16 @@ class Call:
         return await self.session.fetch(
             self._dressed(request), self.limits, proxy=self.config.proxy
         )
+
+    async def delete(self, request: HttpRequest, on_error: StatusError) -> None:
+        """Send a deletion; what is gone already is a success.
+
+        Raises:
+            PenstockError: the server refused, or could not be reached.
+        """
+        response, body = await self.ask(request)
+        if response.status >= 300 and response.status != 404:
+            raise on_error(response.status, response.headers, body)
 
     async def pump(
         self, response: Response, decoder: AnswerDecoder
@@ -142,6 +158,50 @@ async def held(
             await batches.aclose()
 
 
+async def to_its_end(
+    session: Session,
+    label: str,
+    make: Callable[[], Awaitable[T]],
+    *,
+    late: Callable[[], Awaitable[None]] | None = None,
+) -> T:
+    """What ``make`` makes on the server, made in the outbox, so that it is known in any case.
+
+    A cancellation passes through at once. ``make`` goes on, and notes what it made where it can be
+    undone: by whoever leaves, if it is there by then, else by ``late``.
+
+    Args:
+        label: what is undone or made, for people.
+        make: sends the request; it is never begun a second time.
+        late: undoes what was made after the caller had left.
+
+    Raises:
+        PenstockError: the server refused.
+        StreamCancelledError: the session was closed meanwhile.
+    """
+    outcome: list[T | PenstockError] = []
+    left = False
+
+    async def run() -> None:
+        try:
+            outcome.append(await make())
+        except PenstockError as error:
+            outcome.append(error)
+            return
+        if left and late is not None:
+            await late()
+
+    try:
+        await session.outbox.settle(label, run, wait=_DAY, limit=_DAY, once=True)
+    except BaseException:
+        left = True
+        raise
+    result = outcome[0] if outcome else StreamCancelledError("the session was closed meanwhile")
+    if isinstance(result, PenstockError):
+        raise result
+    return result
+
+
 def patience() -> float:
     """Seconds to wait for an undo: none for a task that is being cancelled, which goes at once."""
     task = asyncio.current_task()
@@ -159,3 +219,29 @@ async def usable(session: Session) -> AsyncIterator[Session]:
         return
     async with session.like() as fresh:
         yield fresh
+
+
+class Stateless:
+    """What a provider says of conversations whose server keeps nothing between two requests.
+
+    Attributes:
+        name: the name in model names and errors.
+    """
+
+    name: str
+
+    def conversation(self, model: str) -> Conversation:
+        """Refused.
+
+        Raises:
+            BadRequestError: the protocol has no conversations.
+        """
+        raise BadRequestError(
+            "this provider has no native conversations; send the history as messages",
+            provider=self.name,
+            model=model,
+            param="conversation",
+        )
+
+    async def delete(self, conversation: Conversation) -> None:
+        """Nothing is kept on the server, so nothing is to be deleted."""

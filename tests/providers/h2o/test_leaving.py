@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from penstock.errors import (
-    NetworkError,
     PenstockError,
+    StreamCancelledError,
 )
 from penstock.transport import Session
 from penstock.types import (
@@ -118,7 +118,7 @@ async def test_a_session_that_closes_while_a_conversation_is_opened_ends_the_cal
             work = asyncio.create_task(asked(provider(session, server.url)).reply())
             await until(lambda: server.calls[-1:] == ["POST /conversation"])
             assert await session.aclose(0) == ["h2o: delete a conversation that is being opened"]
-            with pytest.raises(NetworkError, match="session was closed"):
+            with pytest.raises(StreamCancelledError, match="session was closed"):
                 await work
 
 

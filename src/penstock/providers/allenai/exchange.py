@@ -337,10 +337,8 @@ async def remove(call: Call, root: str, headers: Headers) -> None:
     Raises:
         PenstockError: the server refused, or could not be reached.
     """
-    response, body = await call.ask(delete_request(base_of(call), root, headers))
-    if response.status >= 300 and response.status != 404:
-        name = call.config.name
-        raise refusal(response.status, response.headers, body, provider=name, model="")
+    on_error = partial(refusal, provider=call.config.name, model="")
+    await call.delete(delete_request(base_of(call), root, headers), on_error)
 
 
 async def delete_thread(call: Call, conversation: Conversation) -> None:

@@ -16,7 +16,7 @@ from penstock.providers.chatui.dialect.errors import answer_error
 from penstock.providers.chatui.dialect.lines import LinesDecoder
 from penstock.providers.chatui.dialect.requests import Question, question_of
 from penstock.providers.chatui.models import CAPABILITIES
-from penstock.providers.chatui.visit import Visit, delete_remote
+from penstock.providers.chatui.visit import Visit
 from penstock.providers.checks import check_options, check_request
 from penstock.providers.common import Call, held, usable
 from penstock.transport import Response, Session
@@ -99,13 +99,20 @@ class ChatUIProvider:
         return ChatUIConversation(model=model)
 
     async def delete(self, conversation: Conversation) -> None:
-        """Delete the remote side of ``conversation``; one that is gone is a success."""
+        """Delete the remote side of ``conversation``; one that is gone is a success.
+
+        Raises:
+            PenstockError: the server refused.
+        """
         if conversation.id is None:
             return
         cookies = {**self._config.cookies, **getattr(conversation, "cookies", {})}
         async with usable(self._session) as session:
-            call = Call(session, self._config)
-            await delete_remote(call, self._base, conversation.id, cookies)
+            request = requests.delete_request(self._base, conversation.id, cookies)
+            secrets = tuple(cookies.values())
+            await Call(session, self._config).delete(
+                request, partial(answer_error, provider=self.name, secrets=secrets)
+            )
         conversation.id = conversation.parent = None
 
     async def _answer(
@@ -139,15 +146,7 @@ class ChatUIProvider:
         text: str,
     ) -> None:
         parent = await visit.next_parent(response)
-        visit.keep = True
-        conversation.model = visit.model
-        conversation.id, conversation.parent = visit.id, parent
-        conversation.messages += [
-            {"role": "user", "content": question.inputs},
-            {"role": "assistant", "content": text},
-        ]
-        if isinstance(conversation, ChatUIConversation):
-            conversation.cookies = visit.session_cookies
+        visit.adopt(conversation, question.inputs, text, parent)
         self._bind(conversation)
 
     def _bind(self, conversation: Conversation) -> None:

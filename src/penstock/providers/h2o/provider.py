@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
 
@@ -12,7 +12,7 @@ import msgspec
 from penstock.errors import BadRequestError, ConfigError
 from penstock.provider import Batch, Provider, ProviderConfig
 from penstock.providers.checks import check_model, check_options, check_request
-from penstock.providers.common import Call, held, usable
+from penstock.providers.common import Call, StatusError, held, usable
 from penstock.providers.h2o.conversation import H2oConversation
 from penstock.providers.h2o.dialect import app
 from penstock.providers.h2o.dialect.errors import answer_error
@@ -20,7 +20,7 @@ from penstock.providers.h2o.dialect.frames import decoder_for
 from penstock.providers.h2o.dialect.turn import Ids, Turn, turn_of
 from penstock.providers.h2o.models import ALIASES, CAPABILITIES, DEFAULT_MODEL, MODELS, URL
 from penstock.providers.h2o.tgi import TgiProvider
-from penstock.providers.h2o.visit import Visit, delete_remote
+from penstock.providers.h2o.visit import Visit
 from penstock.transport import Response, Session
 from penstock.types import (
     ChatRequest,
@@ -85,12 +85,7 @@ class H2oProvider:
             return [ModelInfo(id=name) for name in self._config.models or MODELS]
         call = Call(self._session, self._config)
         request = app.models_request(self._base, self._config.cookies)
-        _, body = await call.fetch(
-            request,
-            lambda status, headers, body: answer_error(
-                status, headers, body, provider=self.name, model=""
-            ),
-        )
+        _, body = await call.fetch(request, self._errors(self._config.cookies))
         return app.decode_models(body)
 
     def conversation(self, model: str) -> H2oConversation:
@@ -98,13 +93,17 @@ class H2oProvider:
         return H2oConversation(model=self._model(model))
 
     async def delete(self, conversation: Conversation) -> None:
-        """Delete the remote side of ``conversation``; one that is gone is a success."""
+        """Delete the remote side of ``conversation``; one that is gone is a success.
+
+        Raises:
+            PenstockError: the server refused.
+        """
         if conversation.id is None:
             return
         cookies = {**self._config.cookies, **getattr(conversation, "cookies", {})}
         async with usable(self._session) as session:
-            call = Call(session, self._config)
-            await delete_remote(call, self._base, conversation.id, cookies)
+            request = app.delete_request(self._base, conversation.id, cookies)
+            await Call(session, self._config).delete(request, self._errors(cookies))
         conversation.id = conversation.parent = None
 
     async def _answer(
@@ -125,16 +124,12 @@ class H2oProvider:
                 yield batch
 
     def _move_on(self, conversation: Conversation, visit: Visit, turn: Turn, text: str) -> None:
-        visit.keep = True
-        conversation.model = visit.model
-        conversation.id, conversation.parent = visit.id, turn.response_id
-        conversation.messages += [
-            {"role": "user", "content": turn.inputs},
-            {"role": "assistant", "content": text},
-        ]
-        if isinstance(conversation, H2oConversation):
-            conversation.cookies = visit.session_cookies
+        visit.adopt(conversation, turn.inputs, text, turn.response_id)
         self._bind(conversation)
+
+    def _errors(self, cookies: Mapping[str, str]) -> StatusError:
+        secrets = tuple(cookies.values())
+        return partial(answer_error, provider=self.name, model="", secrets=secrets)
 
     def _bind(self, conversation: Conversation) -> None:
         conversation.bind(partial(self.delete, conversation))

@@ -8,20 +8,20 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from penstock.errors import BadRequestError, ConfigError, PenstockError
+from penstock.errors import ConfigError, PenstockError
 from penstock.provider import Batch, ProviderConfig
 from penstock.providers.checks import check_options, check_request
-from penstock.providers.common import Call, held
+from penstock.providers.common import Call, Stateless, held
 from penstock.providers.h2o.dialect import router
 from penstock.providers.h2o.dialect.errors import answer_error
 from penstock.providers.h2o.dialect.frames import decoder_for
 from penstock.providers.h2o.dialect.turn import router_turn_of
 from penstock.providers.h2o.models import ROUTER_CAPABILITIES
 from penstock.transport import Session
-from penstock.types import ChatRequest, Conversation, ModelInfo
+from penstock.types import ChatRequest, ModelInfo
 
 
-class TgiProvider:
+class TgiProvider(Stateless):
     """One router, by its ``base_url``."""
 
     capabilities = ROUTER_CAPABILITIES
@@ -64,18 +64,6 @@ class TgiProvider:
         request = router.info_request(self._base, self._config.api_key)
         _, body = await call.fetch(request, self._error)
         return [router.decode_info(body)]
-
-    def conversation(self, model: str) -> Conversation:
-        """Refused: the router keeps nothing."""
-        raise BadRequestError(
-            "this provider has no native conversations; send the history as messages",
-            provider=self.name,
-            model=model,
-            param="conversation",
-        )
-
-    async def delete(self, conversation: Conversation) -> None:
-        """Nothing is kept on the server, so nothing is to be deleted."""
 
     def _error(self, status: int, headers: dict[str, str], body: bytes) -> PenstockError:
         secrets = (self._config.api_key,) if self._config.api_key else ()

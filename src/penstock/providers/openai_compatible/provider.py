@@ -8,15 +8,15 @@ from contextlib import asynccontextmanager
 from penstock.errors import BadRequestError, ConfigError, MissingAuthError, PenstockError
 from penstock.provider import Batch, Provider, ProviderConfig
 from penstock.providers.checks import check_options, check_request
-from penstock.providers.common import Call, held
+from penstock.providers.common import Call, Stateless, held
 from penstock.providers.openai_compatible import dialect
 from penstock.providers.openai_compatible.vendors import ANY, VENDORS, capabilities_of
 from penstock.transport import Session
-from penstock.types import ChatRequest, Conversation, ModelInfo
+from penstock.types import ChatRequest, ModelInfo
 from penstock.wire.openai import ChatDecoder, decode_completion, response_error
 
 
-class OpenAICompatibleProvider:
+class OpenAICompatibleProvider(Stateless):
     """One OpenAI-compatible server; the configuration's name picks the vendor's row."""
 
     def __init__(self, session: Session, config: ProviderConfig) -> None:
@@ -71,17 +71,6 @@ class OpenAICompatibleProvider:
         response, body = await call.fetch(request, self._error)
         dialect.refuse_page(response.content_type)
         return dialect.decode_models(body)
-
-    def conversation(self, model: str) -> Conversation:
-        """Refused: the protocol has no conversations."""
-        raise BadRequestError(
-            "this provider has no native conversations; send the history as messages",
-            provider=self.name,
-            param="conversation",
-        )
-
-    async def delete(self, conversation: Conversation) -> None:
-        """Nothing is kept on the server, so nothing is to be deleted."""
 
     def _key(self) -> str | None:
         if self._vendor.needs_key and not self._config.api_key:

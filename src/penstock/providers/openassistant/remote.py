@@ -21,10 +21,9 @@ import msgspec
 from penstock.errors import (
     NetworkError,
     PenstockError,
-    StreamCancelledError,
     StreamTimeoutError,
 )
-from penstock.providers.common import Call
+from penstock.providers.common import Call, to_its_end
 from penstock.providers.openassistant.api import Api
 from penstock.providers.openassistant.dialect.answers import NAME, WAITING_STATES, Message
 from penstock.providers.openassistant.dialect.question import Turn
@@ -32,9 +31,6 @@ from penstock.providers.openassistant.dialect.stream import EventDecoder
 from penstock.providers.openassistant.reader import Pace
 from penstock.providers.openassistant.slots import Lease
 from penstock.types import Conversation
-
-_UNBOUNDED = 3600.0
-"""For waits whose real bounds are the call's limits."""
 
 _PATIENCE_FOR_DELETE = 5.0
 _LOST_LINKS = 5
@@ -138,25 +134,16 @@ class Remote:
         return answer.id
 
     async def _to_its_end(self, verb: str, make: Callable[[], Awaitable[str]]) -> str:
-        """Run ``make`` in the outbox, where a cancellation of the caller does not reach it."""
-        outcome: list[str | PenstockError] = []
+        """Run ``make``, and say when nothing is being made any more."""
 
-        async def run() -> None:
+        async def run() -> str:
             try:
-                outcome.append(await make())
-            except PenstockError as error:
-                outcome.append(error)
+                return await make()
             finally:
                 self._idle.set()
 
         self._idle.clear()
-        await self._call.session.outbox.settle(
-            f"{NAME}: {verb}", run, wait=_UNBOUNDED, limit=_UNBOUNDED, once=True
-        )
-        result = outcome[0] if outcome else StreamCancelledError("the session was closed")
-        if isinstance(result, PenstockError):
-            raise result
-        return result
+        return await to_its_end(self._call.session, f"{NAME}: {verb}", run)
 
     # -- following -----------------------------------------------------------------------------
 

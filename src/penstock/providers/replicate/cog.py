@@ -7,10 +7,10 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 
 import msgspec
 
-from penstock.errors import BadRequestError, ConfigError, PenstockError, ProtocolError
+from penstock.errors import ConfigError, PenstockError, ProtocolError
 from penstock.provider import Batch, ProviderConfig
 from penstock.providers.checks import check_options, check_request
-from penstock.providers.common import Call, held, patience
+from penstock.providers.common import Call, Stateless, held, patience
 from penstock.providers.replicate.dialect.answers import PollReader
 from penstock.providers.replicate.dialect.cog import (
     CogDecoder,
@@ -23,12 +23,12 @@ from penstock.providers.replicate.dialect.inputs import Plan, plan_of
 from penstock.providers.replicate.dialect.transcript import Transcript
 from penstock.providers.replicate.models import CAPABILITIES, known_inputs
 from penstock.transport import Response, Session
-from penstock.types import ChatRequest, Conversation, Event, Finished, ModelInfo, Started
+from penstock.types import ChatRequest, Event, Finished, ModelInfo, Started
 
 _OURS = ("accept", "content-type")
 
 
-class CogProvider:
+class CogProvider(Stateless):
     """One Cog server; it serves one model, whatever name the caller gives it."""
 
     def __init__(self, session: Session, config: ProviderConfig) -> None:
@@ -107,17 +107,6 @@ class CogProvider:
     async def models(self) -> Sequence[ModelInfo]:
         """The configured names; a Cog server has one model and no name for it."""
         return [ModelInfo(id=name) for name in self._config.models or ("default",)]
-
-    def conversation(self, model: str) -> Conversation:
-        """Refused: the protocol has no conversations."""
-        raise BadRequestError(
-            "this provider has no native conversations; send the history as messages",
-            provider=self.name,
-            param="conversation",
-        )
-
-    async def delete(self, conversation: Conversation) -> None:
-        """Nothing is kept on the server, so nothing is to be deleted."""
 
 
 async def _dressed(

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from penstock.errors import BadRequestError, MissingAuthError, PenstockError
 from penstock.provider import Batch, Provider, ProviderConfig
 from penstock.providers.checks import check_options, check_request
-from penstock.providers.common import Call, held
+from penstock.providers.common import Call, Stateless, held
 from penstock.providers.replicate.cog import CogProvider
 from penstock.providers.replicate.dialect.errors import hosted_error
 from penstock.providers.replicate.dialect.hosted import (
@@ -28,17 +28,22 @@ from penstock.providers.replicate.models import (
 )
 from penstock.providers.replicate.run import HostedRun, Knobs
 from penstock.transport import Session
-from penstock.types import ChatRequest, Conversation, ModelInfo, Timeouts
+from penstock.types import ChatRequest, ModelInfo, Timeouts
 from penstock.wire.request import header_value
 
 DIALECTS = ("replicate", "cog")
 OPTIONS = frozenset({"needs_auth", "metrics", "poll_interval"})
 MAX_PAGES = 40
-LONGEST_WAIT = 10
+WAIT = 1
+"""Seconds, the least there are, that the server may hold the answer to a plain request back.
+
+Until it answers the prediction has no name and cannot be cancelled (wire/replicate.md section 2);
+what takes longer is asked for by its name.
+"""
 _SCHEMA_LIMITS = Timeouts(connect=3.0, first_content=5.0, idle=5.0, total=5.0)
 
 
-class ReplicateProvider:
+class ReplicateProvider(Stateless):
     """The hosted API for one caller.
 
     Options of the configuration: ``needs_auth`` False allows calls without a key, by default to
@@ -74,7 +79,7 @@ class ReplicateProvider:
             self._api,
             plan_of(request, await self._inputs(target)),
             model=model,
-            wait=None if request.stream else _wait(self._config.timeouts),
+            wait=None if request.stream else WAIT,
             knobs=self._knobs,
         )
         try:
@@ -121,17 +126,6 @@ class ReplicateProvider:
                 break
         return found
 
-    def conversation(self, model: str) -> Conversation:
-        """Refused: the protocol has no conversations."""
-        raise BadRequestError(
-            "this provider has no native conversations; send the history as messages",
-            provider=self.name,
-            param="conversation",
-        )
-
-    async def delete(self, conversation: Conversation) -> None:
-        """Nothing is kept on the server, so nothing is to be deleted."""
-
     def _check_key(self) -> None:
         if self._needs_auth and self._key is None:
             raise MissingAuthError("api_key is missing", provider=self.name, param="api_key")
@@ -150,15 +144,6 @@ def _knobs(config: ProviderConfig) -> Knobs:
             param="poll_interval",
         )
     return Knobs(poll=float(interval), metrics=bool(config.options.get("metrics", True)))
-
-
-def _wait(timeouts: Timeouts) -> int:
-    """How long the server may hold its first answer back.
-
-    Until it comes the prediction has no name and cannot be cancelled, so it is kept short.
-    """
-    limits = [limit / 2 for limit in (timeouts.first_content, timeouts.total) if limit is not None]
-    return max(1, min([LONGEST_WAIT, *map(int, limits)]))
 
 
 def create(session: Session, config: ProviderConfig) -> Provider:

@@ -23,7 +23,7 @@ from penstock.errors import (
     TruncatedError,
     error_of,
 )
-from penstock.providers.common import Call, patience
+from penstock.providers.common import Call, patience, to_its_end
 from penstock.providers.replicate.asking import Asking
 from penstock.providers.replicate.dialect.answers import (
     PollReader,
@@ -43,7 +43,6 @@ from penstock.wire.request import HttpRequest
 RECONNECTS = 5
 RECONNECT_DELAY = 0.2
 MAX_DELAY = 10.0
-_DAY = 86_400.0  # the create is bounded by the call's own limits
 
 
 class Knobs(Value, frozen=True):
@@ -76,10 +75,8 @@ class HostedRun:
         self._knobs = knobs
         self._transcript = Transcript(plan.stops)
         self._prediction: Prediction | None = None
-        self._refusal: PenstockError | None = None
         self._connection = AsyncExitStack()
         self._ended = False
-        self._left = False
         self._trouble: PenstockError | None = None
         self._woken = False
 
@@ -92,31 +89,25 @@ class HostedRun:
 
         Raises:
             PenstockError: it was refused, or the answer is none.
+            StreamCancelledError: the session was closed meanwhile.
         """
         request = self._api.create(target, self._plan.inputs, self._wait)
         name, model = self._call.config.name, self._asking.model
         label = f"{name}: cancel a prediction of {model} that is being created"
-        await self._call.session.outbox.settle(
-            label, lambda: self._send(request), wait=_DAY, limit=_DAY, once=True
+        await to_its_end(
+            self._call.session, label, lambda: self._send(request), late=self._cancel_late
         )
-        if self._refusal is not None:
-            raise self._refusal
-        if self._prediction is None:
-            raise NetworkError("the session was closed while the prediction was created")
 
     async def _send(self, request: HttpRequest) -> None:
-        try:
-            self._prediction = await self._asking.create(request)
-        except PenstockError as error:
-            self._refusal = error
-            return
+        self._prediction = await self._asking.create(request)
         self._ended = self._prediction.terminal
-        if self._left and not self._ended:
-            await self._asking.cancel(self._prediction)
+
+    async def _cancel_late(self) -> None:
+        if not self._ended:
+            await self._asking.cancel(self._created)
 
     async def leave(self) -> None:
         """Free the connection; cancel the prediction if it is not over."""
-        self._left = True
         await self._connection.aclose()
         prediction = self._prediction
         if prediction is None or self._ended:
