@@ -193,24 +193,30 @@ def install_project(environment: dict[str, str]) -> None:
 
 
 def renew_locks() -> None:
-    """Resolve pyproject.toml anew for every platform and write the locks, with hashes."""
+    """Resolve pyproject.toml, and what is foreign, anew for every platform, with hashes."""
     environment = quiet_environment()
     environment |= index_of_pip(environment)
     for name, selection in LOCKS.items():
-        target = REQUIREMENTS / name
-        command: list[str | Path] = [UV, "pip", "compile", "--quiet", "--universal"]
-        command += ["--generate-hashes", "--upgrade", "--python-version", "3.11", "--no-header"]
-        command += ["--no-emit-index-url", "--no-emit-find-links", "--no-annotate"]
-        command += [*selection] if "-" in selection else ["pyproject.toml", *selection]
-        command += ["--output-file", target]
-        if name != "dev.txt":
-            command += ["--constraint", LOCK]
-        done = run(environment, *command, stdin="uv\n" if "-" in selection else None)
-        if done.returncode:
-            raise SetupError(f"could not resolve {name}.\n" + indented(done.stderr))
-        text = target.read_text("utf-8")
-        target.write_text(f"# Renewed by `make lock`; do not edit.\n{text}", "utf-8")
-        print(f"setup: requirements/{name}: {text.count('==')} packages")
+        sources = selection if "-" in selection else ["pyproject.toml", *selection]
+        constraint = [] if name == "dev.txt" else ["--constraint", str(LOCK)]
+        renew_lock(environment, name, [*sources, *constraint])
+    for source in sorted(REQUIREMENTS.glob("*.in")):
+        renew_lock(environment, f"{source.stem}.txt", [str(source)])
+
+
+def renew_lock(environment: dict[str, str], name: str, sources: list[str]) -> None:
+    """Write one lock."""
+    target = REQUIREMENTS / name
+    command: list[str | Path] = [UV, "pip", "compile", "--quiet", "--universal"]
+    command += ["--generate-hashes", "--upgrade", "--python-version", "3.11", "--no-header"]
+    command += ["--no-emit-index-url", "--no-emit-find-links", "--no-annotate"]
+    command += [*sources, "--output-file", target]
+    done = run(environment, *command, stdin="uv\n" if "-" in sources else None)
+    if done.returncode:
+        raise SetupError(f"could not resolve {name}.\n" + indented(done.stderr))
+    text = target.read_text("utf-8")
+    target.write_text(f"# Renewed by `make lock`; do not edit.\n{text}", "utf-8")
+    print(f"setup: requirements/{name}: {text.count('==')} packages")
 
 
 def run(
