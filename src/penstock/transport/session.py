@@ -29,6 +29,7 @@ from penstock.errors import (
 )
 from penstock.keeper import leave_of
 from penstock.provider import SessionConfig
+from penstock.transport.connections import Careful, Loss, TCPConnector, unread
 from penstock.transport.failures import failure_of, from_library
 from penstock.transport.limits import Limits
 from penstock.transport.outbox import Outbox
@@ -59,6 +60,7 @@ class Response:
         self._raw = raw
         self._host = host
         self._ended = False
+        self._loss = Loss(raw)
         self.status = raw.status
         self.headers: dict[str, str] = {}
         for name, value in raw.headers.items():
@@ -99,7 +101,9 @@ class Response:
             except Exception as error:
                 if not from_library(error):
                     raise
-                raise failure_of(error, "read", self._host, None) from None
+                data = unread(self._raw.content)
+                if not data:
+                    raise failure_of(error, "read", self._host, None) from None
             if not data:
                 self._ended = True
                 if self._decoder is not None:
@@ -145,6 +149,7 @@ class Response:
 
     def free(self) -> None:
         """Give the connection back, or close it where the body was not read to its end."""
+        self._loss.forget()
         if self._ended:
             self._raw.release()
         else:
@@ -298,7 +303,7 @@ class Session:
             limit = self._config.connections
             tls = _tls_context(self._config.ca_bundle)
             connector: aiohttp.BaseConnector = (
-                aiohttp.TCPConnector(limit=limit, ssl=tls)
+                TCPConnector(limit=limit, ssl=tls)
                 if socks is None
                 else _socks_connector(socks, limit, tls)
             )
@@ -396,8 +401,12 @@ def _socks_connector(proxy: str, limit: int, tls: ssl.SSLContext | bool) -> aioh
         raise MissingRequirementsError(
             "a SOCKS proxy needs an extra: pip install 'penstock[socks]'", param="proxy"
         ) from None
+
+    class SocksConnector(Careful, ProxyConnector):
+        pass
+
     url = proxy.replace("socks5h://", "socks5://", 1)
-    connector: aiohttp.BaseConnector = ProxyConnector.from_url(
+    connector: aiohttp.BaseConnector = SocksConnector.from_url(
         url, rdns=proxy.startswith("socks5"), limit=limit, ssl=tls
     )
     return connector

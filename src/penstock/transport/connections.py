@@ -1,0 +1,115 @@
+"""What an HTTP library leaves open about its connections, closed here.
+
+Three things that ``aiohttp`` does not do by itself, each found by a test on real sockets:
+
+* a kept connection on which something came unasked is used again, so that the next caller gets an
+  answer to nobody's question (``faults.md`` row 20);
+* a reader whose body becomes bad HTTP in a later read is never told (rows 24 and 25);
+* what came before a connection broke, and was not yet read, is dropped with it (row 16).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+import socket
+from functools import cached_property
+from typing import TYPE_CHECKING
+from weakref import WeakSet
+
+import aiohttp
+from aiohttp import http_exceptions
+
+if TYPE_CHECKING:
+    from aiohttp.client_proto import ResponseHandler
+    from aiohttp.connector import Connection
+    from aiohttp.tracing import Trace
+
+
+class Careful(aiohttp.BaseConnector):
+    """A connector that uses a kept connection again only while it is silent."""
+
+    @cached_property
+    def _used(self) -> WeakSet[ResponseHandler]:
+        return WeakSet()
+
+    async def connect(
+        self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
+    ) -> Connection:
+        """A new connection, or a kept one on which nothing has come since its last answer."""
+        while True:
+            connection = await super().connect(req, traces, timeout)
+            protocol = connection.protocol
+            if protocol is None or protocol not in self._used:
+                if protocol is not None:
+                    self._used.add(protocol)
+                return connection
+            if _silent(protocol):
+                return connection
+            connection.close()
+
+
+class TCPConnector(Careful, aiohttp.TCPConnector):
+    """The same, over TCP."""
+
+
+def _silent(protocol: ResponseHandler) -> bool:
+    """Whether nothing has come: neither to the parser nor, unseen by the loop, to the system."""
+    transport = protocol.transport
+    if protocol.should_close or transport is None:
+        return False
+    raw: socket.socket | None = transport.get_extra_info("socket")
+    return raw is None or raw.fileno() < 0 or not _readable(raw.fileno())
+
+
+def _readable(descriptor: int) -> bool:
+    if not hasattr(select, "poll"):  # Windows
+        return bool(select.select([descriptor], [], [], 0)[0])
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+class Loss:
+    """Tells a reader of ``raw`` that its connection is lost, where the library has not."""
+
+    def __init__(self, raw: aiohttp.ClientResponse) -> None:
+        self._content = raw.content
+        self._closed: asyncio.Future[None] | None = None
+        connection = raw.connection
+        if connection is None or connection.protocol is None:
+            return  # the whole body is here
+        self._closed = connection.protocol.closed
+        if self._closed is None:
+            self._tell(None)
+            return
+        # The library counts on whoever asks for this future to look at its outcome.
+        self._closed.remove_done_callback(_looked_at)
+        self._closed.add_done_callback(_looked_at)
+        self._closed.add_done_callback(self._tell)
+
+    def forget(self) -> None:
+        """Nobody reads any more."""
+        if self._closed is not None:
+            self._closed.remove_done_callback(self._tell)
+
+    def _tell(self, _: asyncio.Future[None] | None) -> None:
+        content = self._content
+        if not content.is_eof() and content.exception() is None:
+            # The parser gave up, and the library closed the connection for it.
+            content.set_exception(http_exceptions.TransferEncodingError("bad body"))
+
+
+def _looked_at(closed: asyncio.Future[None]) -> None:
+    if not closed.cancelled():
+        closed.exception()
+
+
+def unread(content: aiohttp.StreamReader) -> bytes:
+    """What came before ``content`` failed and was not read yet; it is taken out."""
+    buffer = getattr(content, "_buffer", None)
+    if not buffer:
+        return b""
+    rest = b"".join(buffer)
+    buffer.clear()
+    return rest
