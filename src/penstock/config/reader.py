@@ -13,7 +13,8 @@ from typing import Any, NoReturn, TypeVar
 import msgspec
 
 from penstock.config.environment import TOP_VARIABLES, mistyped, understood, variables_of
-from penstock.config.places import leaves, line_of
+from penstock.config.places import leaves, line_of, parts_of
+from penstock.config.routing import read_routing
 from penstock.config.settings import (
     SECRET_KEYS,
     TOP_KEYS,
@@ -108,10 +109,14 @@ class _Reader:
             self._put(key, value, _ARGUMENT)
         self._check_keys("", self._data, TOP_KEYS)
         timeouts = self._limits("timeouts", Timeouts())
+        aliases = self._aliases()
         return Settings(
             providers=self._providers(timeouts),
-            session=self._session(self._section("connection", ConnectionTable)),
-            aliases=self._aliases(),
+            session=self._session(self.section("connection", ConnectionTable)),
+            aliases=aliases,
+            routing=read_routing(
+                self, aliases, {*self._known, *self.names("providers")} if self._known else set()
+            ),
             default_model=self._convert("default_model", str | None),
             cookies_file=self._path("cookies", self._convert("cookies", str | None)),
             origins=self._origins,
@@ -179,15 +184,15 @@ class _Reader:
             try:
                 self._put(key, understood(key, value), variable)
             except ValueError as error:
-                self._fail(key, str(error))
+                self.fail(key, str(error))
 
     def _put(self, key: str, value: Any, origin: str) -> None:
-        *parents, leaf = key.split(".")
+        *parents, leaf = parts_of(key)
         table = self._data
         for parent in parents:
             table = table.setdefault(parent, {})
             if not isinstance(table, dict):
-                self._fail(key, "its parent is no table")
+                self.fail(key, "its parent is no table")
         table[leaf] = value
         self._origins[key] = origin
 
@@ -196,22 +201,22 @@ class _Reader:
     def _aliases(self) -> dict[str, str]:
         table = self._data.get("aliases", {})
         if not isinstance(table, dict):
-            self._fail("aliases", "it must be a table")
+            self.fail("aliases", "it must be a table")
         return {name: self._convert(f"aliases.{name}", str, table[name]) for name in table}
 
     def _providers(self, timeouts: Timeouts) -> dict[str, ProviderConfig]:
         tables = self._data.get("providers", {})
         if not isinstance(tables, dict):
-            self._fail("providers", "it must hold tables, as in [providers.h2o]")
+            self.fail("providers", "it must hold tables, as in [providers.h2o]")
         return {name: self._provider(name, timeouts) for name in tables}
 
     def _provider(self, name: str, timeouts: Timeouts) -> ProviderConfig:
         key = f"providers.{name}"
-        table = self._section(key, ProviderTable)
+        table = self.section(key, ProviderTable)
         if self._known and name not in self._known and table.base_url is None:
             close = get_close_matches(name, self._known, n=1, cutoff=0.5)
             hint = f"; did you mean {close[0]}?" if close else ""
-            self._fail(key, f"there is no such provider, and it has no base_url{hint}")
+            self.fail(key, f"there is no such provider, and it has no base_url{hint}")
         limits = timeouts
         if table.timeout is not None:
             both = self._seconds(f"{key}.timeout", table.timeout)
@@ -235,23 +240,27 @@ class _Reader:
 
     def _limits(self, key: str, base: Timeouts) -> Timeouts:
         """``base`` with what the table of that key says."""
-        table = self._section(key, TimeoutTable)
+        return msgspec.structs.replace(base, **self.timeouts(key))
+
+    def timeouts(self, key: str) -> dict[str, float | None]:
+        """The limits that the table of that key sets."""
+        table = self.section(key, TimeoutTable)
         changes: dict[str, float | None] = {}
         for name in Timeouts.ALL:
             value = getattr(table, name)
             if value is not None:
                 off = value is False
                 changes[name] = None if off else self._seconds(f"{key}.{name}", value)
-        return msgspec.structs.replace(base, **changes)
+        return changes
 
     def _seconds(self, key: str, value: float) -> float:
         if value is True or not 0 < value < float("inf"):
-            self._fail(key, "it must be a positive number of seconds")
+            self.fail(key, "it must be a positive number of seconds")
         return float(value)
 
     def _session(self, table: ConnectionTable) -> SessionConfig:
         if table.connections < 1:
-            self._fail("connection.connections", "it must be at least 1")
+            self.fail("connection.connections", "it must be at least 1")
         proxy, no_proxy = table.proxy, table.no_proxy
         if table.trust_env:
             proxy = proxy or self._variable_of(
@@ -285,18 +294,26 @@ class _Reader:
 
     def _value(self, key: str) -> Any:
         found: Any = self._data
-        for part in key.split("."):
+        for part in parts_of(key):
             found = found.get(part) if isinstance(found, dict) else None
         return found
 
     # -- checks --------------------------------------------------------------------------------
 
-    def _section(self, key: str, type_: type[T]) -> T:
+    def names(self, key: str) -> list[str]:
+        """The names of the tables below that key; none where it is absent."""
+        table = self._value(key) if key else self._data
+        if table is not None and not isinstance(table, dict):
+            self.fail(key, "it must hold tables")
+        return list(table or ())
+
+    def section(self, key: str, type_: type[T]) -> T:
+        """The table of that key, its names and types checked."""
         table: Any = self._data
-        for part in key.split("."):
+        for part in parts_of(key):
             table = table.get(part, {}) if isinstance(table, dict) else {}
         if not isinstance(table, dict):
-            self._fail(key, "it must be a table")
+            self.fail(key, "it must be a table")
         names: tuple[str, ...] = getattr(type_, "__struct_fields__", ())
         self._check_keys(key, table, names)
         section: T = self._convert(key, type_, table)
@@ -309,27 +326,28 @@ class _Reader:
         except msgspec.ValidationError as error:
             reason, _, place = str(error).partition(" - at ")
             inner = re.sub(r"\[[^]]*\]", "", place.strip("`").removeprefix("$")).lstrip(".")
-            self._fail(f"{key}.{inner}".rstrip("."), _plain(reason))
+            self.fail(f"{key}.{inner}".rstrip("."), _plain(reason))
 
     def _checked(self, key: str, check: Callable[[Any], T], value: Any) -> T:
         try:
             return check(value)
         except BadRequestError as error:
-            self._fail(key, error.message)
+            self.fail(key, error.message)
 
     def _check_keys(self, key: str, table: Mapping[str, Any], known: tuple[str, ...]) -> None:
         for name in table:
             if name not in known:
                 close = get_close_matches(name, known, n=1, cutoff=0.5)
                 hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
-                self._fail(f"{key}.{name}".lstrip("."), f"there is no such setting; {hint}")
+                self.fail(f"{key}.{name}".lstrip("."), f"there is no such setting; {hint}")
 
     # -- places --------------------------------------------------------------------------------
 
     def _place(self, key: str) -> str:
         return f"{self._file}:{line_of(self._text, key)}"
 
-    def _fail(self, key: str, reason: str) -> NoReturn:
+    def fail(self, key: str, reason: str) -> NoReturn:
+        """Raise the error that says where ``key`` was set and what is wrong with it."""
         origin = self._origins.get(key)
         if origin is None:
             below = (o for k, o in self._origins.items() if k.startswith(f"{key}."))

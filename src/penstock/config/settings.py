@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from penstock.config.routing import Routing
 from penstock.provider import ProviderConfig, SessionConfig
 from penstock.types import Value
 
@@ -88,6 +89,7 @@ class Settings(Value, kw_only=True, frozen=True):
         providers: name -> configuration, for those that any source mentions.
         session: how to connect.
         aliases: short name -> ``provider/model``.
+        routing: pools, limits of targets, and when a failing one is left alone.
         default_model: used by the command line where none is named.
         cookies_file: a cookie file (Netscape or JSON) for sites that use sessions.
         origins: dotted key -> where its value came from: ``penstock.toml:3``, the name of a
@@ -100,6 +102,7 @@ class Settings(Value, kw_only=True, frozen=True):
     providers: Mapping[str, ProviderConfig] = {}
     session: SessionConfig = SessionConfig()
     aliases: Mapping[str, str] = {}
+    routing: Routing = Routing()
     default_model: str | None = None
     cookies_file: str | None = None
     origins: Mapping[str, str] = {}
@@ -108,7 +111,17 @@ class Settings(Value, kw_only=True, frozen=True):
     warnings: tuple[str, ...] = ()
 
 
-TOP_KEYS = ("default_model", "cookies", "aliases", "timeouts", "connection", "providers")
+TOP_KEYS = (
+    "default_model",
+    "cookies",
+    "aliases",
+    "timeouts",
+    "connection",
+    "providers",
+    "pools",
+    "targets",
+    "breaker",
+)
 
 SECRET_KEYS = frozenset({"api_key", "cookies", "headers", "proxy", "options"})
 """Keys whose values are never shown."""
