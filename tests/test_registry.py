@@ -203,7 +203,7 @@ async def test_a_plug_in_that_makes_no_provider_is_named(
 
 async def test_a_plug_in_whose_list_fails_is_named(plugin: Path) -> None:
     async with penstock.Client(config=Settings()) as client:
-        with pytest.raises(ConfigError, match="the plug-in confused .*fails: AttributeError"):
+        with pytest.raises(ConfigError, match=r"the plug-in confused .*fails: AttributeError"):
             await client.models("confused")
 
 

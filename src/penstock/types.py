@@ -328,15 +328,19 @@ class ModelInfo(Value, frozen=True, kw_only=True):
     Attributes:
         limits: parameter -> (lowest, highest), as far as the server says.
         images: True where the model takes images.
+        needs_image: True where it answers no question without one.
+        aliases: short names that mean this model, too.
     """
 
     id: str
     name: str = ""
     description: str = ""
     images: bool = False
+    needs_image: bool = False
     reasoning: bool = False
     tools: bool = False
     limits: Mapping[str, tuple[float, float]] = {}
+    aliases: tuple[str, ...] = ()
 
 
 class Capabilities(Value, frozen=True, kw_only=True):

@@ -26,7 +26,7 @@ from penstock.providers.openassistant.dialect import answers as assistant_answer
 from penstock.providers.openassistant.dialect.routes import is_native_404
 from penstock.providers.openassistant.dialect.stream import EventDecoder
 from penstock.providers.replicate.dialect import errors as replicate_errors
-from penstock.providers.replicate.dialect import hosted
+from penstock.providers.replicate.dialect import hosted, listed
 from penstock.providers.replicate.dialect.answers import (
     PollReader,
     Resume,
@@ -173,7 +173,7 @@ READERS: Mapping[str, Callable[[bytes], object]] = {
     "openassistant message": assistant_answers.read_message,
     "openassistant models": assistant_answers.read_models,
     "replicate prediction": _polled,
-    "replicate models": hosted.decode_models,
+    "replicate models": listed.decode_models,
     "cog prediction": _answered,
     "any object": decode_object,
 }

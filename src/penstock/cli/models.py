@@ -46,8 +46,14 @@ def _show(found: list[ModelInfo], as_json: bool) -> None:
 
     for info in found:
         if as_json:
-            click.echo(msgspec.json.encode(info).decode())
+            click.echo(msgspec.json.encode(info))
             continue
-        marks = [word for word in ("images", "reasoning", "tools") if getattr(info, word)]
-        about = "" if info.id.endswith(info.name) else info.name
-        click.echo("\t".join(filter(None, [info.id, about, ", ".join(marks)])))
+        about = "" if info.id.partition(":")[0].endswith(info.name) else info.name
+        click.echo("\t".join(filter(None, [info.id, about, ", ".join(_marks(info))])))
+
+
+def _marks(info: ModelInfo) -> list[str]:
+    images = "only with an image" if info.needs_image else "images" if info.images else ""
+    marks = [images, "reasoning" if info.reasoning else "", "tools" if info.tools else ""]
+    provider = info.id.partition("/")[0]
+    return [mark for mark in marks if mark] + [f"or {provider}/{short}" for short in info.aliases]

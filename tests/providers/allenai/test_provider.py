@@ -457,6 +457,8 @@ async def test_models_come_from_the_servers_list(dialect: str) -> None:
         if dialect == NEW:
             assert found["Olmo-3-7B-Instruct"].limits["temperature"] == (0.0, 1.0)
             assert found["Molmo2-8B"].images
+            assert found["Molmo2-8B"].needs_image
+            assert found["tulu3-405b"].aliases == ("tulu-3-405b",)
 
 
 async def test_models_that_the_configuration_names_are_the_list() -> None:

@@ -312,6 +312,7 @@ def test_the_apps_models_are_in_its_page_data() -> None:
     models = app.decode_models(b"".join(base64.b64decode(chunk["b64"]) for chunk in page))
     assert [model.id for model in models] == list(MODELS)
     assert [model.description for model in models] == ["40b", "7b", "13b"]
+    assert {short: model.id for model in models for short in model.aliases} == ALIASES
 
 
 @pytest.mark.parametrize(

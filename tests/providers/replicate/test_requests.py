@@ -23,9 +23,10 @@ from penstock.providers.replicate.dialect.hosted import (
     Prediction,
     Urls,
     api_base,
-    decode_models,
 )
+from penstock.providers.replicate.dialect.listed import decode_models
 from penstock.providers.replicate.dialect.targets import Target, target_of
+from penstock.types import ModelInfo
 from tests.providers.replicate.reads import HEX
 from tests.providers.replicate.upstream import KEY
 
@@ -204,6 +205,52 @@ def test_pages_of_models() -> None:
     found, following = decode_models(json.dumps({"results": [item], "next": "x"}).encode())
     assert [(model.id, model.name, model.description) for model in found] == [("o/n", "n", "")]
     assert following == "x"
+    assert decode_models(b'{"results":[],"next":"x"}') == ([], None)
+
+
+def listed(inputs: object, output: object = None, **more: object) -> ModelInfo | None:
+    """What is told of a model with these schemas."""
+    schemas = {"Input": inputs, "Output": output}
+    version = {"id": HEX, "openapi_schema": {"components": {"schemas": schemas}}}
+    item = {"owner": "o", "name": "n", "latest_version": version, **more}
+    found, _ = decode_models(json.dumps({"results": [item]}).encode())
+    return found[0] if found else None
+
+
+def test_a_community_model_is_listed_with_its_version() -> None:
+    inputs = {"properties": {"prompt": {}}}
+    for official, name in ((False, f"o/n:{HEX}"), (True, "o/n"), (None, "o/n")):
+        found = listed(inputs, is_official=official)
+        assert found is not None
+        assert found.id == name
+        assert target_of(found.id).model == "o/n"
+
+
+@pytest.mark.parametrize(
+    ("inputs", "output"),
+    [
+        ({"properties": {"text": {}}}, None),
+        ({"properties": {"prompt": {}, "voice": {}}, "required": ["prompt", "voice"]}, None),
+        ({"properties": {"prompt": {}}}, {"type": "string", "format": "uri"}),
+        ({"properties": {"prompt": {}}}, {"type": "array", "items": {"format": "uri"}}),
+    ],
+)
+def test_a_model_that_cannot_chat_is_not_listed(inputs: object, output: object) -> None:
+    assert listed(inputs, output) is None
+
+
+@pytest.mark.parametrize("inputs", [None, 3, {"properties": 3, "required": 3}, {"required": [3]}])
+def test_a_model_of_which_nothing_is_known_is_listed(inputs: object) -> None:
+    assert listed(inputs, {"items": "x"}) == ModelInfo(id="o/n", name="n")
+    assert listed(inputs, latest_version=None) == ModelInfo(id="o/n", name="n")
+
+
+def test_a_model_says_whether_it_takes_or_needs_an_image() -> None:
+    inputs = {"properties": {"prompt": {}, "image": {}}}
+    for required in ([], ["prompt", "image"]):
+        found = listed({**inputs, "required": required})
+        assert found is not None
+        assert (found.images, found.needs_image) == (True, bool(required))
 
 
 # -- refusals (section 6, rule 14) -----------------------------------------------------------------

@@ -16,8 +16,8 @@ from penstock.providers.replicate.dialect.hosted import (
     KEYLESS_BASE,
     Api,
     api_base,
-    decode_models,
 )
+from penstock.providers.replicate.dialect.listed import decode_models
 from penstock.providers.replicate.dialect.inputs import plan_of, schema_inputs
 from penstock.providers.replicate.dialect.targets import Target, target_of
 from penstock.providers.replicate.models import (
@@ -122,7 +122,7 @@ class ReplicateProvider(Stateless):
             _, body = await call.fetch(self._api.models(following), self._error)
             page, following = decode_models(body)
             found += page
-            if not following or not page:
+            if not following:
                 break
         return found
 

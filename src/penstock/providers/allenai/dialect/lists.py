@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from penstock.providers.allenai.models import ALIASES
 from penstock.types import ModelInfo
 from penstock.wire.decoder import JSON_ERRORS, bad_payload
 
@@ -16,6 +17,7 @@ class ListedModel(msgspec.Struct):
     name: str | None = None
     description: str | None = None
     accepts_files: bool = False
+    require_file_to_prompt: str | None = None
     is_visible: bool = True
     can_call_tools: bool = False
     can_think: bool = False
@@ -38,9 +40,11 @@ class ListedModel(msgspec.Struct):
             name=self.name or "",
             description=self.description or "",
             images=self.accepts_files,
+            needs_image=self.require_file_to_prompt in ("first_message", "all_messages"),
             reasoning=self.can_think,
             tools=self.can_call_tools,
             limits=limits,
+            aliases=tuple(short for short, meant in ALIASES.items() if meant == self.id),
         )
 
 

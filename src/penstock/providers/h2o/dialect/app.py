@@ -10,6 +10,7 @@ from typing import Any
 
 from penstock.errors import ProtocolError
 from penstock.providers.h2o.dialect.turn import Turn
+from penstock.providers.h2o.models import ALIASES
 from penstock.types import ModelInfo
 from penstock.wire.request import (
     HttpRequest,
@@ -143,8 +144,12 @@ def _model(values: list[Any], index: int) -> ModelInfo:
         place = fields.get(name, -1)
         return str(values[place]) if place >= 0 else ""
 
+    model = values[fields["id"]]
     return ModelInfo(
-        id=values[fields["id"]], name=text("displayName"), description=text("description")
+        id=model,
+        name=text("displayName"),
+        description=text("description"),
+        aliases=tuple(short for short, meant in ALIASES.items() if meant == model),
     )
 
 

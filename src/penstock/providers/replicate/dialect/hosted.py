@@ -15,7 +15,7 @@ import msgspec
 
 from penstock.errors import PenstockError, ProtocolError, one_sentence
 from penstock.providers.replicate.dialect.targets import Target
-from penstock.types import ModelInfo, Usage, Value
+from penstock.types import Usage, Value
 from penstock.wire.decoder import JSON_ERRORS, bad_payload
 from penstock.wire.request import (
     HttpRequest,
@@ -222,33 +222,3 @@ class Api(Value, frozen=True):
         theirs = {name.lower(): (name, value) for name, value in self.headers.items()}
         kept = [header for header in ours if header[0].lower() not in theirs]
         return (*kept, *theirs.values())
-
-
-class _Listed(msgspec.Struct, frozen=True):
-    owner: str
-    name: str
-    description: str | None = None
-
-
-class _Page(msgspec.Struct, frozen=True):
-    results: list[_Listed]
-    next: str | None = None
-
-
-def decode_models(body: bytes) -> tuple[list[ModelInfo], str | None]:
-    """The models of a page, and the URL of the next one.
-
-    Raises:
-        ProtocolError: it is no list of models.
-    """
-    try:
-        page = msgspec.json.decode(body, type=_Page)
-    except JSON_ERRORS as error:
-        raise bad_payload(error, body) from None
-    found = [
-        ModelInfo(
-            id=f"{item.owner}/{item.name}", name=item.name, description=item.description or ""
-        )
-        for item in page.results
-    ]
-    return found, page.next

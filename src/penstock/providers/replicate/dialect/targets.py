@@ -8,7 +8,7 @@ from penstock.errors import ModelNotFoundError
 from penstock.types import Value
 from penstock.wire.request import path_of
 
-_VERSION = re.compile(r"[0-9a-f]{64}")
+VERSION = re.compile(r"[0-9a-f]{64}")
 
 
 class Target(Value, frozen=True):
@@ -32,7 +32,7 @@ def target_of(model: str) -> Target:
         ModelNotFoundError: spelled in no such way.
         BadRequestError: a part holds what an id cannot.
     """
-    if _VERSION.fullmatch(model):
+    if VERSION.fullmatch(model):
         return Target("/predictions", version=model)
     name, colon, version = model.partition(":")
     parts = name.split("/")
@@ -40,7 +40,7 @@ def target_of(model: str) -> Target:
         return Target(f"/deployments/{path_of(*parts[1:])}/predictions")
     if len(parts) == 2 and not colon:
         return Target(f"/models/{path_of(*parts)}/predictions", model=name)
-    if len(parts) == 2 and _VERSION.fullmatch(version):
+    if len(parts) == 2 and VERSION.fullmatch(version):
         path_of(*parts)
         return Target("/predictions", version=version, model=name)
     raise ModelNotFoundError(
