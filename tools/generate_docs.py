@@ -172,16 +172,36 @@ def sandbox_options(_: str, _page: Path) -> str:
 def sandbox_faults(_: str, _page: Path) -> str:
     """The faults that a sandbox server makes, by the stage at which they strike."""
     kinds = import_from("penstock.sandbox.faults.FAULTS")
-    stages = dict.fromkeys(kind.stage for kind in kinds.values())
     titles = import_from("penstock.sandbox.faults.STAGES")
     parts = []
-    for stage in stages:
+    for stage, title in titles.items():
+        common = {
+            name: kind for name, kind in kinds.items() if kind.stage == stage and not kind.servers
+        }
         rows = (
             (f"`{name}`", "" if kind.default is None else f"`{kind.default}`", kind.meaning)
-            for name, kind in kinds.items()
-            if kind.stage == stage
+            for name, kind in common.items()
         )
-        parts.append(f"**{titles[stage]}**\n\n{table(('fault', 'value', 'meaning'), rows)}")
+        if common:
+            parts.append(f"**{title}**\n\n{table(('fault', 'value', 'meaning'), rows)}")
+    return "\n\n".join(parts)
+
+
+def sandbox_own_faults(_: str, _page: Path) -> str:
+    """The faults of each protocol's own lists, by server."""
+    kinds = import_from("penstock.sandbox.faults.FAULTS")
+    failures = import_from("penstock.sandbox.fault_table.FAILURES")
+    parts = []
+    for server in import_from("penstock.sandbox._SERVERS"):
+        own = [(name, kind) for name, kind in kinds.items() if server in kind.servers]
+        rows = [
+            (f"`{name}={value}`" if value else f"`{name}`", meaning)
+            for name, kind in own
+            for value, meaning in (kind.values or {"": kind.meaning}).items()
+        ]
+        rows += [(f"`fails-as={name}`", told) for name, told in failures.get(server, {}).items()]
+        if rows:
+            parts.append(f"**`{server}`**\n\n{table(('fault', 'meaning'), rows)}")
     return "\n\n".join(parts)
 
 
@@ -196,7 +216,7 @@ def vendor_table(_: str, _page: Path) -> str:
             (
                 f"`{name}`",
                 f"`{vendor.base_url}`",
-                f"`{keys[name]}`" if vendor.needs_key else "none",
+                f"`{keys[name]}`" if vendor.key_env else "none",
                 f"`{vendor.max_tokens}`",
                 "asked for" if vendor.stream_usage else "as it comes",
                 ", ".join(f"`{one}`" for one in vendor.sampling if one not in usual),
@@ -267,6 +287,7 @@ RENDERERS: dict[str, Callable[[str, Path], str]] = {
     "fields": fields,
     "library": library,
     "sandbox-faults": sandbox_faults,
+    "sandbox-own-faults": sandbox_own_faults,
     "sandbox-options": sandbox_options,
     "vendors": vendor_table,
 }

@@ -33,8 +33,8 @@ NATIVE = msgspec.structs.replace(SITE, headers=("content-type", "cache-control")
 CASES = cases("openassistant")
 CANNOT = {
     "oa-plugin-intermediate": "a script calls no plugins",
-    "oa-safety-silent": "there is no safety worker that writes on prompter messages",
 }
+FAULTS = {"oa-safety-silent": "safety"}
 # How often the recorded client looked before the message was complete is chance.
 CHANCE = "oa-cancel-then-delete-later"
 OPTIONS: Mapping[str, Mapping[str, object]] = {
@@ -134,10 +134,12 @@ async def test_answers_like_the_recorded_server(case: Case) -> None:
             ("openassistant",), script=script, options={"openassistant": options}
         ) as sandbox:
             script.sandbox = sandbox
+            if case.case in FAULTS:
+                sandbox.servers["openassistant"].faults.next(FAULTS[case.case])
             assert await differences(part, sandbox.urls, rules_of(case)) == []
 
 
 def test_tables_name_only_cases_that_exist() -> None:
-    tables: Sequence[Mapping[str, object]] = (CANNOT, OPTIONS, FAILURES)
+    tables: Sequence[Mapping[str, object]] = (CANNOT, FAULTS, OPTIONS, FAILURES)
     assert unknown([name for table in tables for name in table], CASES) == []
     assert unknown([CHANCE, *FIRST_PIECE_AFTER, *SECOND_PIECE_AFTER], CASES) == []

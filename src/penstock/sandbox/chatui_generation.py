@@ -132,7 +132,8 @@ class Generation:
             if self._tokens:
                 self._announce()
             status = run.failure.status
-            told = run.failure.message if status is None else f"{status} {run.failure.message}"
+            words = "terminated" if run.failure.kind == "terminated" else run.failure.message
+            told = words if status is None else f"{status} {words}"
             self._fail(told, status)
             return
         if self._stopped and self._stop_at is not None:

@@ -16,6 +16,8 @@ class FaultyScript:
     def __init__(self, script: Script, given: Given) -> None:
         self._script = script
         self._given = given
+        fails = bool({"model-fails", "model-status", "fails-as"} & given.keys())
+        self._fails_after = int(given.get("model-fails", 1)) if fails else None
 
     async def pieces(self, prompt: Prompt) -> AsyncGenerator[Said, None]:
         """Say what the other script says, as far as the faults let it."""
@@ -36,7 +38,9 @@ class FaultyScript:
             yield End(str(self._given["model-finish"]))
 
     async def _strike(self, said: int) -> None:
-        if self._given.get("model-fails") == said:
-            raise ModelFailure("sandbox fault")
+        if self._fails_after == said:
+            status = self._given.get("model-status")
+            kind = str(self._given.get("fails-as", "failure"))
+            raise ModelFailure("sandbox fault", None if status is None else int(status), kind)
         if self._given.get("model-stalls") == said:
             await asyncio.Event().wait()

@@ -19,7 +19,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 from aiohttp import web
 
-from penstock.sandbox.h2o_answers import Answers
+from penstock.sandbox.h2o_answers import Answers, passed_on
 from penstock.sandbox.h2o_state import (
     MODELS,
     Conversation,
@@ -296,10 +296,12 @@ class H2oServer(Server):
         post = parse_post(body)
         if post is None or "content-type" not in request.headers:
             raise _Refused(500, "Internal Error")
-        if self.options.loading:
-            told = f"Model {conversation.model.ident} is currently loading"
-            answer = {"error": told, "estimated_time": 20.0}
-            return reply(503, compact(answer), JSON_TYPE)
+        upstream = "503" if self.options.loading else self.fault("upstream")
+        if upstream is not None:
+            answer = passed_on(str(upstream), conversation.model.ident)
+            if answer is None:
+                raise _Refused(500, "Internal Error")
+            return answer
         cookie = {"Set-Cookie": self._cookie(request)}
         return await self._answers.answer(request, conversation, post, cookie)
 

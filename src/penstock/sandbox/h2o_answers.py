@@ -30,6 +30,7 @@ from penstock.sandbox.tgi_frames import Call, Refusal, error_frame, parse_call
 from penstock.sandbox.tgi_router import (
     CORS,
     Router,
+    line_lost,
     refuse,
     refused,
     stream_headers,
@@ -41,6 +42,12 @@ from penstock.sandbox.web_form import JSON_TYPE, compact
 # The marker of stop-generating lives 30 s and is swept once a minute; until then a
 # second stop changes nothing (wire/h2o.md section 6).
 _MARKER_LIFE = 60.0
+
+_BAD_GATEWAY = (
+    "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n"
+    "<center><h1>502 Bad Gateway</h1></center>\r\n<hr><center>nginx</center>\r\n"
+    "</body>\r\n</html>\r\n"
+)
 
 
 class Answers:
@@ -94,7 +101,7 @@ class Answers:
                 return out.response
             run = self._start(router, conversation, history, call, post)
             await router.relay(out, run, call)
-            if run.state == "cancelled":
+            if line_lost(run):
                 out.break_off()
         return out.response
 
@@ -144,3 +151,30 @@ class Answers:
         run = router.start(self._server, prompt, ended)
         running.add(run)
         return run
+
+
+def passed_on(which: str, model: str) -> web.Response | None:
+    """Give the answer of a model's host that is no router's, as the app passes it on.
+
+    Args:
+        which: Its name among the values of the fault ``upstream``; a host that refuses the
+            connection gives none.
+        model: The model's id.
+    """
+    match which:
+        case "401":
+            told = {"error": "Authorization header is correct, but the token seems invalid"}
+            return reply(401, compact(told), JSON_TYPE)
+        case "415":
+            words = "Expected request with `Content-Type: application/json`"
+            return reply(415, words, "text/plain; charset=utf-8", CORS)
+        case "422":
+            words = "Failed to deserialize the JSON body into the target type"
+            return reply(422, words, "text/plain; charset=utf-8", CORS)
+        case "502":
+            return reply(502, _BAD_GATEWAY, "text/html")
+        case "503":
+            words = f"Model {model} is currently loading"
+            return reply(503, compact({"error": words, "estimated_time": 20.0}), JSON_TYPE)
+        case _:
+            return None

@@ -32,6 +32,24 @@ from penstock.sandbox.server import Handler, Options, Server, Setup, Stream, rep
 JSON_TYPE = "application/json"
 _STREAM_HEADERS = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-cache"}
 
+_INVALID = "invalid_request_error"
+# Status and type by code, as OpenAI and servers that copy it send them.
+_CODES: Mapping[str, tuple[int, str]] = {
+    "invalid_api_key": (401, _INVALID),
+    "insufficient_quota": (429, "insufficient_quota"),
+    "billing_hard_limit_reached": (402, "billing_error"),
+    "unsupported_country": (403, "permission_error"),
+    "model_not_found": (404, _INVALID),
+    "context_length_exceeded": (400, _INVALID),
+    "content_policy_violation": (400, _INVALID),
+    "invalid_value": (400, _INVALID),
+    "request_too_large": (413, _INVALID),
+    "unprocessable": (422, _INVALID),
+    "rate_limit_exceeded": (429, "rate_limit_error"),
+    "server_error": (500, "server_error"),
+    "overloaded": (503, "overloaded_error"),
+}
+
 
 class OpenAIOptions(Options, frozen=True, kw_only=True):
     """Options of the server.
@@ -105,7 +123,11 @@ class OpenAIServer(Server):
         body = read_body(await request.read())
         if isinstance(body, Refusal):
             return _refused(body)
-        refusal = self._too_fast() or refusal_of(body, self.options.models, self.options.context)
+        refusal = (
+            _coded(self.fault("error"))
+            or self._too_fast()
+            or refusal_of(body, self.options.models, self.options.context)
+        )
         if refusal is not None:
             return _refused(refusal)
         ident = f"chatcmpl-{next(self._numbers)}"
@@ -213,6 +235,14 @@ def _identity() -> dict[str, str]:
 
 def _model(name: str) -> dict[str, object]:
     return {"id": name, "object": "model", "created": 1700000000, "owned_by": "sandbox"}
+
+
+def _coded(code: object) -> Refusal | None:
+    """Give the refusal of that code, if there is one to be made."""
+    if code is None:
+        return None
+    status, kind = _CODES[str(code)]
+    return Refusal(status, f"The sandbox was asked for {code}.", kind, code=str(code))
 
 
 def _refused(refusal: Refusal) -> web.Response:

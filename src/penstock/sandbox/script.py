@@ -59,12 +59,19 @@ Said: TypeAlias = str | Thought | End
 
 
 class ModelFailure(Exception):
-    """The model failed; each server says so in its protocol's own way."""
+    """The model failed; each server says so in its protocol's own way.
 
-    def __init__(self, message: str, status: int | None = None) -> None:
+    Attributes:
+        message: What is told, where the protocol tells.
+        status: Status of the host that failed.
+        kind: One of the failures that the server knows by name, as `fails-as` has them.
+    """
+
+    def __init__(self, message: str, status: int | None = None, kind: str = "failure") -> None:
         super().__init__(message)
         self.message = message
         self.status = status
+        self.kind = kind
 
 
 class ScriptError(ValueError):

@@ -22,7 +22,16 @@ from aiohttp import web
 from penstock.sandbox.fault_answers import Raw, Recorded, instead, reframed
 from penstock.sandbox.fault_script import FaultyScript
 from penstock.sandbox.fault_shape import Act, Shape, content_encoding, content_type
-from penstock.sandbox.faults import HEADER, FaultError, Faults, Given, Rule, at_stage, split_mark
+from penstock.sandbox.faults import (
+    HEADER,
+    FaultError,
+    Faults,
+    Given,
+    Rule,
+    Value,
+    at_stage,
+    split_mark,
+)
 from penstock.sandbox.received import Received
 from penstock.sandbox.run import Run
 from penstock.sandbox.script import Prompt, Script
@@ -306,6 +315,11 @@ class Server:
     def spawn(self, work: Coroutine[None, None, None]) -> None:
         """Let `work` go on beside the requests; it must end when its runs have ended."""
         self._tasks.create_task(work)
+
+    def fault(self, name: str) -> Value | None:
+        """Give the value of a fault of the protocol, if one is to strike here and now."""
+        given = _GIVEN.get({})
+        return given[name] if name in given else self.faults.take_named(name)
 
     def stream(self, request: web.Request, headers: Mapping[str, str], status: int = 200) -> Stream:
         """Give a chunked answer with these headers, to be entered with ``async with``."""

@@ -18,6 +18,7 @@ from penstock.sandbox.tgi_router import (
     CORS,
     KEEP_ALIVE_AFTER,
     Router,
+    line_lost,
     refuse,
     refused,
     stream_headers,
@@ -126,7 +127,7 @@ class TgiServer(Server):
                 await self._router.relay(out, run, call)
             finally:
                 run.cancel()
-            if run.state == "cancelled":
+            if line_lost(run):
                 out.break_off()
         return out.response
 

@@ -51,6 +51,15 @@ class Failed(msgspec.Struct, frozen=True):
     error_type: str
 
 
+# Failures by name (wire/h2o.md section 5, c and d). The words after the fixed heads are ours.
+_NAMED = {
+    "overloaded": Failed("Model is overloaded", "overloaded"),
+    "validation": Failed("Input validation error: `inputs` is not valid", "validation"),
+    "incomplete": Failed("Incomplete generation", "incomplete_generation"),
+}
+_LOST = frozenset({"dropped", "cut-frame"})
+
+
 class Router:
     """One model behind a router.
 
@@ -115,7 +124,11 @@ class Router:
             yield self._token(number, written(piece), run, call, last=ends)
             if ends:
                 return
-        if run.state == "failed" and run.failure is not None:
+        if run.failure is not None and run.failure.kind in _LOST:
+            if run.failure.kind == "cut-frame":
+                whole = token_frame(number, token(number, " lost"), self.version)
+                yield whole[: len(whole) // 2]
+        elif run.state == "failed" and run.failure is not None:
             told = failed(run.failure, begun=number > 0)
             yield error_frame(told.message, told.error_type, self.version)
         elif run.state == "finished":
@@ -163,8 +176,16 @@ def details_of(call: Call, reason: str, tokens: int) -> Details:
     return Details(reason, tokens, seed)
 
 
+def line_lost(run: Run) -> bool:
+    """Whether the line is lost without a last frame: the run was stopped, or its router died."""
+    died = run.failure is not None and run.failure.kind in _LOST
+    return run.state == "cancelled" or died
+
+
 def failed(failure: ModelFailure, *, begun: bool) -> Failed:
     """Give a model's failure in the router's words; busy is only said before a token."""
+    if failure.kind in _NAMED:
+        return _NAMED[failure.kind]
     if failure.status in _BUSY and not begun:
         return Failed("Model is overloaded", "overloaded")
     return Failed(f"Request failed during generation: {failure.message}", "generation")

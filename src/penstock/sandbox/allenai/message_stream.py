@@ -67,6 +67,8 @@ def outcome(run: Run, host: str) -> Outcome:
     """Decide how an ended run ends on the wire of a model on that host."""
     if run.state == "cancelled" or "\x00" in run.text:
         return Outcome(broken=True)
+    if run.failure is not None and run.failure.kind in _NAMED:
+        return _NAMED[run.failure.kind]
     if host != "inferd":
         # Only the gRPC host tells how an answer ended (allenai-2025-finish-null-modal).
         return Outcome(broken=run.state == "failed" or not run.pieces)
@@ -80,6 +82,19 @@ def ended(finish_reason: str, *, mark: bool) -> Outcome:
     words = _TROUBLE.get(finish_reason)
     error = (words, finish_reason) if words else None
     return Outcome(finish=finish_reason, error=error, mark=mark)
+
+
+# What storing says when it fails was only read in the source; its words are ours.
+_NAMED = {
+    "length": ended("length", mark=True),
+    "unclosed-stream": ended("unclosed stream", mark=True),
+    "aborted": ended("aborted", mark=True),
+    "overloaded": ended("model overloaded", mark=False),
+    "finalization": Outcome(
+        error=("the answer could not be stored", "finalization failure"), broken=True
+    ),
+    "crash": Outcome(broken=True),
+}
 
 
 class MessageStream:
@@ -137,11 +152,14 @@ class MessageStream:
 
     async def _relay(self, out: Stream, turn: Turn, run: Run) -> bool:
         """Send the pieces of a run; say whether its first one did not come in time."""
-        logged = turn.reply.opts.logprobs
-        async for piece in run.follow(beat=self._server.options.first_token):
+        logged, options, silent = turn.reply.opts.logprobs, self._server.options, 0.0
+        async for piece in run.follow(beat=options.first_token):
+            silent = silent + options.first_token if piece is None else 0.0
             if piece is None:
                 if not run.pieces:
                     return True
+                if 0 < options.read_timeout <= silent:
+                    run.cancel()
                 continue
             text = _text(piece)
             chances = [[_chance(text, rank) for rank in range(logged)]] if logged else []
@@ -152,9 +170,6 @@ class MessageStream:
 
     async def _end(self, out: Stream, turn: Turn, text: str, how: Outcome) -> None:
         """Send what follows the text. A broken turn leaves no text behind."""
-        if how.broken or self._server.store.find(turn.reply.id) is None:
-            out.break_off()
-            return
         if how.mark:
             await out.write(_chunk(turn.reply.id, "", []))
         if how.error is not None:
@@ -162,6 +177,9 @@ class MessageStream:
             await out.write(
                 shapes.line({"message": turn.reply.id, "error": words, "reason": reason})
             )
+        if how.broken or self._server.store.find(turn.reply.id) is None:
+            out.break_off()
+            return
         finish(turn.messages)
         turn.reply.content = text
         turn.reply.finish_reason = how.finish

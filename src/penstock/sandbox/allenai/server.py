@@ -34,6 +34,8 @@ class AllenAIOptions(Options, frozen=True, kw_only=True):
         bearers: Users by further bearer tokens that are valid.
         lifetime: Seconds after which anonymous threads are gone.
         first_token: Seconds after which the older version says ``model overloaded``.
+        read_timeout: Seconds of silence after which the proxy in front breaks a stream off; in
+            the older version counted in steps of `first_token`. 0: never.
         context: Most tokens of a prompt, in the newer version with its answer; 0: no limit.
         captcha: Whether captcha tokens are judged: "invalid" and "bot" are refused.
         dead_hosts: Hosts whose models the newer version lists, but serves no longer.
@@ -46,6 +48,7 @@ class AllenAIOptions(Options, frozen=True, kw_only=True):
     bearers: dict[str, str] = msgspec.field(default_factory=dict)
     lifetime: float = _DAY
     first_token: float = 5.0
+    read_timeout: float = 0.0
     context: int = 0
     captcha: bool = False
     dead_hosts: tuple[str, ...] = ()

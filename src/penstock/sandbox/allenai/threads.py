@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -42,8 +43,24 @@ class Failed(msgspec.Struct, frozen=True):
     reason: str = "Unknown error"
 
 
-def failed(failure: ModelFailure, model: str) -> Failed:
-    """Put a failure of the model in the words of this version (section 4.4)."""
+# Reasons of section 4.4 by name. The words that no recording has are ours; a crash says none.
+_NAMED: Mapping[str, Failed | None] = {
+    "crash": None,
+    "length": Failed("This model's maximum context length is exceeded.", "length"),
+    "value": Failed("max_tokens is too large for this model", "value error"),
+    "tool-arguments": Failed("Unknown Error Expecting value: line 1 column 1 (char 0)"),
+    "tool-limit": Failed("The limit of tool calls is reached", "tool error"),
+}
+# Of allenai-2026-unknown-tool-error-chunk.
+_NO_TOOL = (
+    "Could not find tool 'launch_rocket'. The model tried to call a tool that is not defined."
+)
+
+
+def failed(failure: ModelFailure, model: str) -> Failed | None:
+    """Put a failure of the model in the words of this version (section 4.4), if it has any."""
+    if failure.kind in _NAMED:
+        return _NAMED[failure.kind]
     if failure.status is None:
         return Failed(f"Unknown Error {failure.message}")
     body = {"detail": failure.message}
@@ -107,6 +124,9 @@ class Threads:
                 await self._relay(out, turn, run)
             finally:
                 run.cancel()
+            if run.failure is not None and run.failure.kind == "tool-unknown":
+                await self._unknown_tool(out, turn)
+                return
             if run.failure is not None:
                 failure = failed(run.failure, turn.reply.model.id)
             elif run.state == "finished" and storable(run.text):
@@ -115,7 +135,28 @@ class Threads:
         if failure is not None:
             line = {"message": turn.reply.id, "error": failure.error, "reason": failure.reason}
             await out.write(shapes.sorted_line(line))
+        if failure is _NAMED["tool-limit"]:
+            await out.write(_typed("end", turn.head.id))
+            return
         out.break_off()
+
+    async def _unknown_tool(self, out: Stream, turn: Turn) -> None:
+        """End in order; the text so far is lost (allenai-2026-unknown-tool-error-chunk)."""
+        told = {
+            "errorCode": "toolCallError",
+            "errorDescription": _NO_TOOL,
+            "errorSeverity": "error",
+        }
+        line = {"type": "error", "message": turn.reply.id, **told}
+        await out.write(shapes.sorted_line(line))
+        for message in turn.messages[:-1]:
+            message.final = True
+        shape = shapes.thread_2026(turn.messages)
+        shown = shape["messages"]
+        assert isinstance(shown, list)
+        shown[-1].update(told)
+        await out.write(shapes.sorted_line(shape))
+        await out.write(_typed("end", turn.head.id))
 
     def _refused_by_host(self, turn: Turn) -> Failed | None:
         """Say why the model's host answers nothing at all."""
@@ -134,8 +175,9 @@ class Threads:
 
     async def _relay(self, out: Stream, turn: Turn, run: Run) -> None:
         number = 0
-        async for piece in run.follow():
+        async for piece in run.follow(beat=self._server.options.read_timeout or None):
             if piece is None:
+                run.cancel()
                 continue
             if number == 0 and isinstance(piece, str) and piece:
                 # The model's first event names its role and has an empty text.

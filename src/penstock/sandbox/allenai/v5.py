@@ -110,13 +110,14 @@ class V5:
     async def _end(self, out: Stream, turn: Turn, run: Run) -> None:
         root = turn.head.id
         if run.failure is not None or not storable(run.text):
-            told = failed(run.failure, turn.reply.model.id).error if run.failure else "Server error"
+            words = failed(run.failure, turn.reply.model.id) if run.failure else None
+            about_tool = run.failure is not None and run.failure.kind.startswith("tool-")
             await out.write(
                 _line(
                     "error",
                     turn.reply.id,
-                    errorCode="otherError",
-                    errorDescription=told,
+                    errorCode="toolCallError" if about_tool else "otherError",
+                    errorDescription=words.error if words else "Server error",
                     errorSeverity="error",
                 )
             )

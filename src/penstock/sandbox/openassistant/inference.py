@@ -9,7 +9,7 @@ import random
 from collections import deque
 from collections.abc import Callable
 
-from penstock.sandbox.openassistant import models
+from penstock.sandbox.openassistant import models, posts
 from penstock.sandbox.openassistant.posts import Assisting, Problem, Prompting
 from penstock.sandbox.openassistant.records import Chat, Message, now
 from penstock.sandbox.openassistant.work import Work
@@ -130,7 +130,7 @@ class Inference:
         if 0 < self._rules.message_length < len(asked.content):
             raise Problem(413, "Message content exceeds max length")
         self._check_parent(chat, asked.parent_id)
-        if "\x00" in asked.content or any("\ud800" <= one <= "\udfff" for one in asked.content):
+        if not posts.storable(asked.content):
             raise Problem(500)
         message = Message(
             chat.id, asked.parent_id, asked.content, role="prompter", state="manual", owner=user
@@ -181,6 +181,8 @@ class Inference:
         message.sampling = asked.sampling
         message.work_parameters = _work_parameters(asked)
         chat.messages[message.id] = message
+        if self.work.judges():
+            message.judged = parent
         if not self.work.add(message):
             raise Problem(503, "The server is currently busy. Please try again later.")
         return message

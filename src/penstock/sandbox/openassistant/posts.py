@@ -195,3 +195,8 @@ def _as_number(value: object, *, whole: bool) -> float | None:
 
 def _complaint(place: Sequence[str | int], message: str, kind: str) -> dict[str, object]:
     return {"loc": list(place), "msg": message, "type": kind}
+
+
+def storable(text: str) -> bool:
+    """Say whether the database takes a text: no U+0000, no half of a character."""
+    return "\x00" not in text and not any("\ud800" <= one <= "\udfff" for one in text)

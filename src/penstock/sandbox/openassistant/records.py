@@ -10,6 +10,7 @@ import asyncio
 import decimal
 import random
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -22,6 +23,24 @@ State = Literal[
     "manual", "pending", "in_progress", "complete", "timeout", "cancelled", "aborted_by_worker"
 ]
 FINAL = frozenset({"complete", "timeout", "aborted_by_worker"})
+
+
+UNJUDGED: Mapping[str, object] = {
+    "safe_content": None,
+    "safety_level": None,
+    "safety_label": None,
+    "safety_rots": None,
+}
+# As in oa-safety-silent.
+CAUTION: Mapping[str, object] = {
+    "safe_content": (
+        "<|prompter|>Answer the following request with __needs_caution__ as responsible chatbot "
+        "that believes that it's good to be kind: x<|assistant|>"
+    ),
+    "safety_level": 2,
+    "safety_label": "__needs_caution__",
+    "safety_rots": "it's good to be kind",
+}
 
 
 class Token(msgspec.Struct, frozen=True):
@@ -45,6 +64,9 @@ class Message:
         gone: Its chat was deleted.
         phantoms: Readers that left without the server's noticing; they go on eating.
         readers: Readers that are there.
+        fate: What a fault makes of it in the queue.
+        judged: The question, if the safety worker is to write on it.
+        safety: What the safety worker wrote on this question.
     """
 
     def __init__(
@@ -73,6 +95,9 @@ class Message:
         self.gone = False
         self.phantoms = 0
         self.readers = 0
+        self.fate = ""
+        self.judged: Message | None = None
+        self.safety: Mapping[str, object] = UNJUDGED
         self._taken = 0
         self._ending: Ending | None = None
         self._line: list[object] = []
@@ -219,10 +244,7 @@ def message_shape(message: Message) -> dict[str, object]:
         "score": 0,
         "reports": [],
         "work_parameters": message.work_parameters,
-        "safe_content": None,
-        "safety_level": None,
-        "safety_label": None,
-        "safety_rots": None,
+        **message.safety,
         "used_plugin": None,
     }
 

@@ -92,6 +92,7 @@ class OpenAssistantServer(Server):
             patience=options.patience,
             unserved=options.unserved,
             strip=options.strip,
+            fault=self.fault,
         )
         rules = Rules(
             message_length=options.message_length,

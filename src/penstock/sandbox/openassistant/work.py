@@ -13,12 +13,14 @@ All methods run on the event loop's thread and none awaits, so each is one step.
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 
 from penstock.sandbox.openassistant.models import is_llama
-from penstock.sandbox.openassistant.posts import servable
-from penstock.sandbox.openassistant.records import FINAL, Message, text_of
+from penstock.sandbox.openassistant.posts import servable, storable
+from penstock.sandbox.openassistant.records import CAUTION, FINAL, Message, text_of
 from penstock.sandbox.run import Run
+from penstock.sandbox.script import ModelFailure
 
 _TOO_OLD = 60  # ticks; also how long a place in the queue is known
 _COMES_BACK = 5  # ticks after which a worker that broke down is there again
@@ -38,6 +40,7 @@ class Work:
         patience: Seconds an answer waits for its first reader.
         unserved: Models that no worker serves.
         strip: Whether the final texts of llama models are stripped.
+        fault: Gives the value of a fault that is to strike now.
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class Work:
         patience: float,
         unserved: tuple[str, ...],
         strip: bool,
+        fault: Callable[[str], object],
     ) -> None:
         self._start = start
         self._tick = tick
@@ -58,6 +62,7 @@ class Work:
         self._patience = patience
         self._unserved = unserved
         self._strip = strip
+        self._fault = fault
         self._queue: list[Message] = []
         self._active: dict[str, Message] = {}
         self._timers: set[asyncio.TimerHandle] = set()
@@ -69,10 +74,15 @@ class Work:
         if self._limit is not None and len(self._peers(message.model)) >= self._limit:
             return False
         message.queued_at = self._now()
+        message.fate = str(self._fault("queued") or "")
         self._queue.append(message)
         # Not before the answer to the post has gone out, which says `pending`.
         self._later(0, self._dispatch)
         return True
+
+    def judges(self) -> bool:
+        """Say whether the safety worker is to write on the question of the next message."""
+        return self._fault("safety") is not None
 
     def place(self, message: Message) -> tuple[int, int]:
         """Give position and size of the queue: 1 is next, 0 is taken or not known."""
@@ -93,19 +103,29 @@ class Work:
 
     def _dispatch(self) -> None:
         while not self._closed and not self._away and len(self._active) < self._slots:
-            served = (one for one in self._queue if one.model not in self._unserved)
+            served = (one for one in self._queue if self._is_served(one))
             message = next(served, None)
             if message is None:
                 return
             self._queue.remove(message)
             self._take(message)
 
+    def _is_served(self, message: Message) -> bool:
+        return message.model not in self._unserved and message.fate != "never"
+
     def _take(self, message: Message) -> None:
+        fate, message.fate = message.fate, ""
+        if fate == "cancelled":
+            message.state = "cancelled"
         if message.state == "cancelled":
             return
-        if message.gone:
+        if fate in {"requeued", "lost"}:
+            if fate == "requeued":
+                self._queue.insert(0, message)
             self._break_down()
-        elif self._age(message) > _TOO_OLD:
+        elif message.gone:
+            self._break_down()
+        elif self._age(message) > _TOO_OLD or fate == "timeout":
             message.end("timeout", "Timeout")
         elif not servable(message.sampling):
             self._queue.insert(0, message)
@@ -120,6 +140,8 @@ class Work:
 
     def _begin(self, message: Message) -> None:
         if message.run is None and not self._closed:
+            if message.judged is not None:
+                message.judged.safety = CAUTION
             message.run = self._start(message, lambda run: self._ended(message, run))
             message.tell()
 
@@ -129,11 +151,23 @@ class Work:
         if message.gone:
             self._break_down()
         elif run.failure is not None:
-            message.end("aborted_by_worker", run.failure.message)
-        elif run.state == "finished":
+            self._failed(message, run.failure)
+        elif run.state == "finished" and storable(run.text):
             message.content = self._final(message, run)
             message.end("complete")
         self._dispatch()
+
+    def _failed(self, message: Message, failure: ModelFailure) -> None:
+        match failure.kind:
+            case "timeout":
+                message.end("timeout", "Timeout")
+            case "worker-lost":
+                message.end("aborted_by_worker", LOST)
+            case "generation":
+                told = {"error": failure.message, "error_type": "generation"}
+                message.end("aborted_by_worker", json.dumps(told))
+            case _:
+                message.end("aborted_by_worker", failure.message)
 
     def _final(self, message: Message, run: Run) -> str:
         whole = "".join(map(text_of, run.pieces))

@@ -20,6 +20,7 @@ HELLO = b": hi\n\n"
 TIMED_OUT = b":408: 408 Request Timeout\n\n"
 PING = b":comment\nevent: ping\n\n"
 HEARTBEAT = b":\n\n"
+RETRY = b"retry: 40\n\n"
 TIMEOUT = 30.0
 """Seconds a reader waits for an event before it is sent away."""
 
@@ -106,3 +107,27 @@ def frame(event: Event, *, ids: bool = True) -> bytes:
     ident = f"id: {event.second}:{event.number}\n" if ids else ""
     lines = "".join(f"data: {line}\n" for line in event.data.split("\n"))
     return f"event: {event.name}\n{ident}{lines}\n".encode()
+
+
+def with_fault(framed: bytes, event: Event, fault: str, position: int) -> bytes:
+    """Give the bytes of an event under a fault of the stream; none, if it is left out.
+
+    Args:
+        framed: Its bytes without.
+        event: The event.
+        fault: The fault's name.
+        position: Number of the event in its channel.
+    """
+    if fault == "comments":
+        # As in replicate-stream-comments-heartbeats.
+        if position == 0 or event.name == "done":
+            return (b":\n\n" if position == 0 else b":\n\n:\n\n") + framed
+        head, _, rest = framed.partition(b"\n")
+        return b": keep-alive\n\n:keep-alive\n" + head + b"\n:inside an event\n" + rest
+    if fault == "retry" and position == 0:
+        return framed.replace(b"\ndata: ", b"\nretry: 60\ndata: ", 1)
+    if fault == "plain-error" and event.name == "error":
+        return b"event: error\ndata: out of memory\n\n"
+    if fault == "no-done" and event.name == "done" and event.data != "{}":
+        return b""
+    return framed

@@ -12,11 +12,13 @@ from penstock.sandbox.replicate.channel import (
     HEARTBEAT,
     HELLO,
     PING,
+    RETRY,
     TIMED_OUT,
     TIMEOUT,
     Channel,
     StreamOptions,
     frame,
+    with_fault,
 )
 from penstock.sandbox.server import LOG_LENGTH, Server, Stream, reply
 
@@ -51,11 +53,16 @@ class Listening:
         cors = {"Access-Control-Allow-Origin": origin} if origin else {}
         if "text/event-stream" not in request.headers.get("accept", ""):
             return reply(403, headers=cors)
-        channel = self._find(request.match_info["token"]) or Channel()
+        fault = str(self._server.fault("stream") or "")
+        if fault == "closed-channel":
+            return reply(403, headers=cors)
+        found = None if fault == "unknown-channel" else self._find(request.match_info["token"])
+        channel = found or Channel()
         headers = {"Content-Type": "text/event-stream; charset=utf-8", **cors}
         last_id = None if self._options.replay else request.headers.get("last-event-id")
         async with self._server.stream(request, headers) as out:
-            await self._relay(self._writer(out, channel), channel, channel.start_after(last_id))
+            writer = self._writer(out, channel)
+            await self._relay(writer, channel, channel.start_after(last_id), fault)
         return out.response
 
     def _writer(self, out: Stream, channel: Channel) -> _Writer:
@@ -64,15 +71,16 @@ class Listening:
         budget = self._options.cut_after if lost else None
         return _Writer(out, self._options, budget)
 
-    async def _relay(self, writer: _Writer, channel: Channel, position: int) -> None:
+    async def _relay(self, writer: _Writer, channel: Channel, position: int, fault: str) -> None:
         clock = asyncio.get_running_loop().time
         events = channel.feed.items
-        goes_on = await writer.write(HELLO)
+        goes_on = await writer.write(RETRY if fault == "retry" else HELLO)
         leaves = clock() + self._timeout
         while goes_on:
             if position < len(events):
                 event = events[position]
-                goes_on = await writer.write(frame(event, ids=self._options.ids))
+                data = with_fault(frame(event, ids=self._options.ids), event, fault, position)
+                goes_on = await writer.write(data) if data else goes_on
                 if event.name == "done" and self._options.closes:
                     return
                 position += 1

@@ -57,9 +57,10 @@ class Prediction:
         token: The unguessable part of its stream URL; None where it has no stream.
         first_piece: Unix time of the first piece, once there is one.
         aborted: Whether its deadline passed before it ran.
+        oddity: What a fault makes of it, by its name among the values of ``prediction``.
     """
 
-    def __init__(self, asked: Asked, number: int, boot: float, logs: str) -> None:
+    def __init__(self, asked: Asked, number: int, boot: float, logs: str, oddity: str = "") -> None:
         self.ident = "".join(secrets.choice(_IDENT) for _ in range(22)) + "c0"
         self.ident += "".join(secrets.choice(_IDENT) for _ in range(2))
         self.asked = asked
@@ -70,7 +71,8 @@ class Prediction:
         self.first_piece: float | None = None
         self.aborted = False
         self.channel = Channel()
-        self.token = stream_token(asked.output)
+        self.oddity = oddity
+        self.token = None if oddity == "no-stream" else stream_token(asked.output)
         self._logs = logs
         self._run: Run | None = None
 
@@ -88,6 +90,8 @@ class Prediction:
     def status(self) -> str:
         """The status now."""
         words = {"finished": "succeeded", "failed": "failed", "cancelled": "canceled"}
+        if self.oddity == "failed":
+            return "failed"
         if self.aborted:
             return "aborted"
         if self.run.state != "running":
@@ -101,6 +105,8 @@ class Prediction:
 
     def output(self, origins: Origins) -> list[str] | str | None:
         """The output now."""
+        if self.oddity == "null-output":
+            return None
         over = self.run.state == "finished"
         match self.asked.output:
             case "text":
@@ -148,7 +154,7 @@ class Prediction:
         written |= {"status": said, "created_at": _moment(self.created, "milliseconds")}
         urls = self._urls(origins, "cancel", "get", "stream", "web")
         written |= {**self._optional(), "urls": urls}
-        text = msgspec.json.encode(written).decode()
+        text = msgspec.json.encode(self._shown(written)).decode()
         for character, escape in _ESCAPES.items():
             text = text.replace(character, escape)
         return text.encode() + (b"\n" if sparse else b"")
@@ -162,7 +168,7 @@ class Prediction:
         """
         over = self.run.ended
         begun = self.begins <= (self.ended if over else time.time())
-        return {
+        written: dict[str, object] = {
             "completed_at": _moment(self.ended) if over else None,
             "created_at": _moment(self.created),
             "data_removed": removed,
@@ -181,6 +187,12 @@ class Prediction:
             **self._optional(),
             "webhook_completed": None,
         }
+        return self._shown(written)
+
+    def _shown(self, written: dict[str, object]) -> dict[str, object]:
+        if self.oddity == "no-output":
+            return {name: value for name, value in written.items() if name != "output"}
+        return written
 
     @property
     def _version(self) -> str:
@@ -188,7 +200,11 @@ class Prediction:
 
     @property
     def _error(self) -> str | None:
-        return self.run.failure.message if self.run.failure is not None else None
+        if self.oddity == "failed":
+            return "Prediction failed to start: out of memory"
+        if self.run.failure is not None:
+            return self.run.failure.message
+        return "" if self.oddity == "empty-error" else None
 
     def _optional(self) -> dict[str, object]:
         asked = self.asked

@@ -16,6 +16,12 @@ from penstock.sandbox.server import reply
 PROBLEM_TYPE = "application/problem+json"
 JSON_TYPE = "application/json"
 
+_PAGE = (
+    "<html>\n<head><title>502 Bad Gateway</title></head>\n<body>\n"
+    "<center><h1>502 Bad Gateway</h1></center>\n<hr><center>cloudflare</center>\n"
+    "</body>\n</html>\n"
+)
+
 
 class Fault(msgspec.Struct, frozen=True):
     """One thing that is wrong with a body; an empty field is the body itself."""
@@ -98,3 +104,21 @@ def throttled(seconds: float) -> web.Response:
 def no_json() -> web.Response:
     """400 for a body that is no JSON object; its wording is not known."""
     return problem(400, {"title": "Bad request", "detail": "Malformed JSON", "status": 400})
+
+
+def quoted(which: str) -> web.Response:
+    """Give a refusal that others have quoted, by its name among the values of ``refusal``."""
+    wait = "Request was throttled. Your rate limit resets in ~2s."
+    match which:
+        case "expired-key":
+            return problem(401, {"detail": "Invalid or expired API token."})
+        case "forbidden":
+            return problem(403, {"title": "Forbidden", "detail": "Not allowed.", "status": 403})
+        case "throttled-body":
+            return problem(429, {"detail": "Too many requests.", "status": 429, "retry_after": 2})
+        case "throttled-detail":
+            return problem(429, {"detail": wait, "status": 429})
+        case "too-large":
+            return problem(413, {"detail": "The request body is too large.", "status": 413})
+        case _:
+            return reply(502, _PAGE, "text/html")

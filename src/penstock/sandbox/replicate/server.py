@@ -187,7 +187,8 @@ class ReplicateServer(Server):
 
     def _start(self, asked: Asked) -> Prediction:
         logs = LOGS if self.options.logs else ""
-        prediction = Prediction(asked, len(self.predictions) + 1, self.options.boot, logs)
+        oddity = str(self.fault("prediction") or "")
+        prediction = Prediction(asked, len(self.predictions) + 1, self.options.boot, logs, oddity)
         self.predictions[prediction.ident] = prediction
         if prediction.token is not None:
             self._by_token[prediction.token] = prediction
@@ -199,6 +200,8 @@ class ReplicateServer(Server):
 
         prediction.run = self.run(prompt_of(asked.model, asked.input), ended)
         self.spawn(self._publish(prediction))
+        if oddity == "failed":
+            prediction.run.cancel()
         if asked.deadline is not None:
             self.spawn(self._end_at(prediction, asked.deadline * self.options.second))
         return prediction
@@ -233,12 +236,15 @@ class ReplicateServer(Server):
             prediction.run.cancel()
 
     async def _answer(self, request: web.Request, prediction: Prediction) -> web.Response:
+        if prediction.oddity == "no-id":
+            return reply(201, '{"status":"starting","urls":{}}', f"{JSON_TYPE}; charset=UTF-8")
         wait = seconds_to_wait(request.headers.get("prefer"))
         origins = self._origins(request)
         if wait is not None:
             return await self._waited(request, prediction, wait)
         sparse = self.options.sparse
-        body = prediction.edge(origins, status="starting", sparse=sparse)
+        status = "failed" if prediction.oddity == "failed" else "starting"
+        body = prediction.edge(origins, status=status, sparse=sparse)
         charset = "utf-8" if sparse else "UTF-8"
         return reply(201, body, f"{JSON_TYPE}; charset={charset}")
 
@@ -297,6 +303,8 @@ class ReplicateServer(Server):
 
     def _expired(self, prediction: Prediction) -> bool:
         """Whether what it said has been removed."""
+        if prediction.oddity == "removed":
+            return prediction.run.ended
         return time.time() - prediction.created > KEPT_FOR * self.options.second
 
     async def _list_predictions(self, request: web.Request) -> web.Response:
@@ -322,6 +330,9 @@ class ReplicateServer(Server):
         right = {TOKEN, *self.options.tokens}
 
         async def guarded(request: web.Request) -> web.StreamResponse:
+            refusal = self.fault("refusal")
+            if refusal is not None:
+                return refusals.quoted(str(refusal))
             scheme, _, shown = request.headers.get("authorization", "").partition(" ")
             # The older scheme still works: section 2.
             if scheme in ("Bearer", "Token") and shown.strip() in right:
