@@ -23,6 +23,7 @@ from tests.faults.ground import (
     frame,
     saying,
     sends,
+    until,
     whole,
 )
 
@@ -148,11 +149,16 @@ async def test_row_16_what_came_before_the_cut_reaches_a_slow_consumer() -> None
     async with saying(steps) as here:
         pieces = []
 
+        def lost() -> bool:
+            connector = here.client.session._pools[""].connector
+            assert connector is not None
+            return all(protocol.transport is None for protocol in connector._acquired)
+
         async def read() -> None:
             async with here.client.stream(here.model, "hi") as answer:
                 async for piece in answer.text():
                     pieces.append(piece)
-                    await here.server.quiet()
+                    await until(lost, "the client has not seen the end of the connection")
 
         with pytest.raises(TruncatedError) as caught:
             await read()

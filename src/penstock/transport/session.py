@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import io
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from http.cookies import CookieError, SimpleCookie
 from typing import Any, Self
 from urllib.parse import urljoin, urlsplit
@@ -34,13 +34,15 @@ from penstock.transport.failures import failure_of, from_library
 from penstock.transport.limits import Limits
 from penstock.transport.outbox import Outbox
 from penstock.wire.encoding import ContentDecoder
-from penstock.wire.request import HttpRequest, check_sendable
+from penstock.wire.request import HttpRequest, check_sendable, credentials_of
 
 USER_AGENT = "penstock/0.1"
 MAX_ERROR_BODY = 64 << 10
 MAX_BODY = 16 << 20
 ERROR_BODY_WAIT = 5.0
 """Seconds that the body of an error answer may take; the status is told in any case."""
+MAX_HUSHED = 2000
+"""How many credentials are remembered to keep them out of errors."""
 _LARGE = 1 << 20  # the library warns of longer uploads in one piece
 _MAX_REDIRECTS = 3
 _PROXY_SCHEMES = ("http", "https", "socks4", "socks5", "socks5h")
@@ -96,6 +98,8 @@ class Response:
             ProtocolError: it is not proper HTTP, or not properly encoded.
         """
         while not self._ended:
+            if self._decoder is not None:
+                self._decoder.check()
             try:
                 data = await self._raw.content.readany()
             except Exception as error:
@@ -169,7 +173,8 @@ class Session:
         self._config = config or SessionConfig()
         self._pools: dict[str, aiohttp.ClientSession] = {}
         self._closed = False
-        self.outbox = Outbox()
+        self._sent: dict[str, None] = {}  # credentials, oldest first
+        self.outbox = Outbox(self.discreet)
         self.memory: dict[tuple[str, ...], Any] = {}
         if self._config.proxy:
             check_proxy(self._config.proxy)
@@ -207,6 +212,27 @@ class Session:
     def open_connections(self) -> int:
         """Connections in use now; 0 when no answer is being read."""
         return sum(len(getattr(pool.connector, "_acquired", ())) for pool in self._pools.values())
+
+    @contextmanager
+    def discreet(self) -> Iterator[None]:
+        """An error that leaves this shows no credential that this session has sent."""
+        try:
+            yield
+        except PenstockError as error:
+            self.clean(error)
+            raise
+
+    def clean(self, error: PenstockError) -> None:
+        """Take out of ``error`` what a server told back of the credentials it was sent."""
+        error.forget(self._sent)
+
+    def hush(self, secrets: Iterable[str]) -> None:
+        """Let no error show ``secrets``; those of the headers that are sent are known."""
+        for secret in secrets:
+            self._sent.pop(secret, None)
+            self._sent[secret] = None
+        while len(self._sent) > MAX_HUSHED:
+            del self._sent[next(iter(self._sent))]
 
     @asynccontextmanager
     async def open(
@@ -260,6 +286,7 @@ class Session:
         self, request: HttpRequest, limits: Limits, proxy: str | None, once: bool
     ) -> Response:
         check_sendable(request)
+        self.hush(credentials_of(request.headers))
         host = urlsplit(request.url).netloc.rpartition("@")[2]
         connect = limits.timeouts.connect
         pool, options = self._pool(proxy, host)
@@ -352,13 +379,22 @@ def _redirect(request: HttpRequest, response: Response) -> HttpRequest | None:
     )
     if not repeats or not location:
         return None
+    try:
+        return _moved(request, location)
+    except (ValueError, BadRequestError):  # no address that could be asked
+        return None
+
+
+def _moved(request: HttpRequest, location: str) -> HttpRequest | None:
     here, there = urlsplit(request.url), urlsplit(urljoin(request.url, location))
-    if there.netloc != here.netloc:
+    if there.netloc != here.netloc or there.scheme not in ("http", "https"):
         return None  # the provider sees the status and says so
     # Only path and query are taken: behind a TLS proxy the Location of olmo-api says http
     # (wire/allenai.md section 4.1), and a downgrade is never followed.
     path = f"{there.path}?{there.query}" if there.query else there.path
-    return msgspec.structs.replace(request, url=f"{here.scheme}://{here.netloc}{path}")
+    moved = msgspec.structs.replace(request, url=f"{here.scheme}://{here.netloc}{path}")
+    check_sendable(moved)
+    return moved
 
 
 async def _send_once(

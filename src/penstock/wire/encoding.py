@@ -19,6 +19,9 @@ _WINDOW = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 class ContentDecoder:
     """Undoes one ``Content-Encoding`` incrementally.
 
+    What was decoded before a failure in the same data comes first; the failure waits for the next
+    call.
+
     Raises:
         ProtocolError: the encoding is not one of gzip and deflate (from the constructor).
     """
@@ -32,6 +35,7 @@ class ContentDecoder:
         self._read = 0
         self._written = 0
         self._started = False
+        self._failure: ProtocolError | None = None
 
     def feed(self, data: bytes) -> bytes:
         """The decoded bytes of ``data``.
@@ -39,17 +43,28 @@ class ContentDecoder:
         Raises:
             ProtocolError: the data is corrupt or grows beyond the ratio.
         """
+        self.check()
         out = bytearray()
         self._read += len(data)
-        while data:
-            if self._inflate.eof:
-                self._inflate = zlib.decompressobj(self._window)
-            self._started = True
-            out += self._inflated(data)
-            while self._inflate.unconsumed_tail:
-                out += self._inflated(self._inflate.unconsumed_tail)
-            data = self._inflate.unused_data
+        try:
+            while data:
+                if self._inflate.eof:
+                    self._inflate = zlib.decompressobj(self._window)
+                self._started = True
+                out += self._inflated(data)
+                while self._inflate.unconsumed_tail:
+                    out += self._inflated(self._inflate.unconsumed_tail)
+                data = self._inflate.unused_data
+        except ProtocolError as error:
+            self._failure = error
+            if not out:
+                raise
         return bytes(out)
+
+    def check(self) -> None:
+        """Raise the failure that waits, if there is one."""
+        if self._failure is not None:
+            raise self._failure
 
     def eof(self) -> None:
         """The body ended.
@@ -57,6 +72,7 @@ class ContentDecoder:
         Raises:
             TruncatedError: the compressed stream lacks its end.
         """
+        self.check()
         if self._started and not self._inflate.eof:
             raise TruncatedError("the compressed answer was cut short")
 
