@@ -42,6 +42,7 @@ import re
 from collections.abc import Iterable
 from functools import cache
 from typing import ClassVar, Literal, get_args
+from urllib.parse import quote, quote_plus
 
 Kind = Literal[
     "auth",
@@ -143,6 +144,16 @@ class PenstockError(Exception):
         prefix = f"{self.provider}: " if self.provider else ""
         suffix = f" ({', '.join(facts)})" if facts else ""
         return f"{prefix}{self.message}{suffix}"
+
+    def forget(self, secrets: Iterable[str]) -> None:
+        """Take ``secrets`` out of all that the error shows; what a server told back is gone."""
+        secrets = tuple(secrets)
+        self.message = redact(self.message, secrets)
+        self.args = (self.message,)
+        if self.detail:
+            self.detail = redact(self.detail, secrets)
+        if self.request_id:
+            self.request_id = redact(self.request_id, secrets)
 
     def __reduce__(self) -> tuple[object, ...]:
         named = next(cls for cls in type(self).__mro__ if globals().get(cls.__name__) is cls)
@@ -391,11 +402,31 @@ _SECRET_SHAPES = re.compile(
 
 
 def redact(text: str, secrets: Iterable[str] = ()) -> str:
-    """``text`` without the given secrets and without what looks like one."""
+    """``text`` without the given secrets, without beginnings of them, and without what looks so.
+
+    A text that was cut may end within a secret, so its first characters count for all of it.
+    """
     for secret in secrets:
-        if len(secret) >= 4:
-            text = text.replace(secret, "***")
+        if len(secret) >= _SHORTEST:
+            for form in {secret, quote(secret, safe=""), quote_plus(secret)}:
+                text = _without(text, form)
     return _SECRET_SHAPES.sub("***", text)
+
+
+_SHORTEST = 4
+_BEGINNING = 8
+"""Characters of a secret that give it away."""
+
+
+def _without(text: str, secret: str) -> str:
+    at = text.find(secret[:_BEGINNING])
+    while at >= 0:
+        end = at + min(len(secret), _BEGINNING)
+        while end - at < len(secret) and text[end : end + 1] == secret[end - at]:
+            end += 1
+        text = f"{text[:at]}***{text[end:]}"
+        at = text.find(secret[:_BEGINNING], at + 3)
+    return text
 
 
 _LOOKED_AT = 8000

@@ -21,7 +21,7 @@ import asyncio
 import logging
 from collections.abc import Coroutine
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 from penstock.errors import PenstockError
 from penstock.provider import EventStream
@@ -32,6 +32,13 @@ LAST_CLEANUPS = 5.0
 """Seconds that leaving may take at the end of a loop."""
 
 
+class Owner(Protocol):
+    """Whose end is a stream's end, too: a session."""
+
+    def clean(self, error: PenstockError) -> None:
+        """Take out of ``error`` what a server told back of the credentials it was sent."""
+
+
 class Hold:
     """What one open stream owns.
 
@@ -40,7 +47,7 @@ class Hold:
         busy: a task is reading, and will leave the context itself if it is cancelled.
     """
 
-    def __init__(self, keeper: _Keeper, context: EventStream, owner: object) -> None:
+    def __init__(self, keeper: _Keeper, context: EventStream, owner: Owner | None) -> None:
         self.owner = owner
         self._keeper = keeper
         self._context: EventStream | None = context
@@ -59,6 +66,8 @@ class Hold:
         try:
             await context.__aexit__(None, None, None)
         except PenstockError as error:  # faults.md row 69: the answer is kept
+            if self.owner is not None:
+                self.owner.clean(error)
             _log.warning("a cleanup failed: %s", error)
         finally:
             self._keeper.forget(self)
@@ -84,7 +93,7 @@ class _Keeper:
         """Nothing more can be held here."""
         return self._empty.done()
 
-    def hold(self, context: EventStream, owner: object) -> Hold:
+    def hold(self, context: EventStream, owner: Owner | None) -> Hold:
         """Hold ``context`` until it is left."""
         hold = Hold(self, context, owner)
         self._holds.add(hold)
@@ -106,7 +115,7 @@ class _Keeper:
         # Anew: the end of the loop may have cancelled a task that had not begun.
         await self._ended([self._start(hold) for hold in list(self._holds) if not hold.busy])
 
-    async def leave_of(self, owner: object) -> None:
+    async def leave_of(self, owner: Owner | None) -> None:
         """Leave all of ``owner``."""
         of_owner = [hold for hold in self._holds if hold.owner is owner]
         await self._ended([self._leaving.get(hold) or self._start(hold) for hold in of_owner])
@@ -145,7 +154,7 @@ _keepers: dict[asyncio.AbstractEventLoop, _Keeper] = {}
 """One for each loop that has open streams; an entry ends with its task."""
 
 
-def hold(context: EventStream, owner: object = None) -> Hold:
+def hold(context: EventStream, owner: Owner | None = None) -> Hold:
     """Hold an entered context of the running loop until it is left.
 
     Args:
@@ -158,7 +167,7 @@ def hold(context: EventStream, owner: object = None) -> Hold:
     return keeper.hold(context, owner)
 
 
-async def leave_of(owner: object) -> None:
+async def leave_of(owner: Owner | None) -> None:
     """Leave all streams of ``owner`` in the running loop; their readers get an error."""
     keeper = _keepers.get(asyncio.get_running_loop())
     if keeper is not None:

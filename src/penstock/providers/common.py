@@ -57,11 +57,12 @@ class Call:
             PenstockError: what ``on_error`` made of any other status, and the transport's own.
         """
         opened = self.session.open(self._dressed(request), self.limits, proxy=self.config.proxy)
-        async with opened as response:
-            if not 200 <= response.status < 300:
-                body = await response.read_error()
-                raise on_error(response.status, response.headers, body)
-            yield response
+        with self.session.discreet():
+            async with opened as response:
+                if not 200 <= response.status < 300:
+                    body = await response.read_error()
+                    raise on_error(response.status, response.headers, body)
+                yield response
 
     async def fetch(self, request: HttpRequest, on_error: StatusError) -> tuple[Response, bytes]:
         """Send ``request`` and read its whole answer.
@@ -71,7 +72,8 @@ class Call:
         """
         response, body = await self.ask(request)
         if not 200 <= response.status < 300:
-            raise on_error(response.status, response.headers, body)
+            with self.session.discreet():
+                raise on_error(response.status, response.headers, body)
         return response, body
 
     async def ask(self, request: HttpRequest) -> tuple[Response, bytes]:
@@ -88,7 +90,8 @@ class Call:
         """
         response, body = await self.ask(request)
         if response.status >= 300 and response.status != 404:
-            raise on_error(response.status, response.headers, body)
+            with self.session.discreet():
+                raise on_error(response.status, response.headers, body)
 
     async def pump(
         self, response: Response, decoder: AnswerDecoder

@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
 from penstock.errors import PenstockError
@@ -37,10 +37,14 @@ class Outbox:
 
     Attributes:
         failed: labels of undos that failed or were given up, oldest first.
+
+    Args:
+        discreet: what errors leave without showing a secret.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, discreet: Callable[[], AbstractContextManager[None]] = nullcontext) -> None:
         self.failed: list[str] = []
+        self._discreet = discreet
         self._tasks: dict[asyncio.Task[None], str] = {}
         self._given_up = False
 
@@ -92,7 +96,8 @@ class Outbox:
     async def _run(self, label: str, undo: Undo, limit: float, once: bool) -> None:
         try:
             async with asyncio.timeout(limit):
-                await undo()
+                with self._discreet():
+                    await undo()
         except (PenstockError, TimeoutError) as error:
             self._note(label)
             _log.warning("%s failed: %s", label, error)

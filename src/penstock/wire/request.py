@@ -20,6 +20,24 @@ from penstock.wire.decoder import JSON_ERRORS, bad_payload
 
 _SEGMENT = re.compile(r"[A-Za-z0-9._:~@+-]{1,256}")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
+_PLAIN_HEADERS = frozenset(
+    [
+        "accept",
+        "accept-encoding",
+        "accept-language",
+        "cache-control",
+        "cancel-after",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "last-event-id",
+        "origin",
+        "prefer",
+        "referer",
+        "user-agent",
+        "x-requested-with",
+    ]
+)
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 
@@ -136,6 +154,23 @@ def header_value(name: str, value: str) -> str:
             f"{name} holds characters that cannot stand in an HTTP header", param=name
         )
     return value
+
+
+def credentials_of(headers: Sequence[tuple[str, str]]) -> list[str]:
+    """The values in ``headers`` that must not be shown: keys, cookies, ids of accounts.
+
+    A header that is not known to be plain may be somebody's own gate and counts as one.
+    """
+    found: list[str] = []
+    for name, value in headers:
+        match name.lower():
+            case "cookie":
+                found += (part.partition("=")[2].strip() for part in value.split(";"))
+            case "authorization":
+                found.append(value.rpartition(" ")[2])
+            case other if other not in _PLAIN_HEADERS and len(value) >= 8:
+                found.append(value)
+    return [value for value in found if value]
 
 
 def check_sendable(request: HttpRequest) -> None:
