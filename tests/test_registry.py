@@ -12,7 +12,12 @@ import pytest
 
 import penstock
 from penstock.config import Settings
-from penstock.errors import ConfigError, ModelNotFoundError
+from penstock.errors import (
+    BadRequestError,
+    ConfigError,
+    MissingAuthError,
+    ModelNotFoundError,
+)
 from penstock.provider import Provider, ProviderConfig
 from penstock.registry import ENTRY_POINT_GROUP, Registry
 from penstock.transport import Session
@@ -158,6 +163,39 @@ def test_what_is_near_to_nothing_is_told_how_a_model_is_written() -> None:
 def test_an_alias_may_be_what_was_meant() -> None:
     with pytest.raises(ModelNotFoundError, match="did you mean 'quick'"):
         Registry().split("quik", (), ["quick"])
+
+
+WITH_KEY = {name: variable for name, variable in Registry().key_names.items() if variable}
+
+
+@pytest.mark.parametrize("name", sorted(WITH_KEY))
+async def test_a_key_that_is_missing_is_told_with_all_its_places(name: str) -> None:
+    async with penstock.Client(config=Settings()) as client:
+        with pytest.raises(MissingAuthError) as caught:
+            await client.complete(f"{name}/some/model", "hello")
+    assert caught.value.message == (
+        f"api_key is missing; set the variable {WITH_KEY[name]} or PENSTOCK_{name.upper()}_API_KEY,"
+        f" or api_key in [providers.{name}] of penstock.toml"
+    )
+
+
+@pytest.mark.parametrize("name", sorted(WITH_KEY))
+async def test_the_vendors_variable_is_not_named_for_another_address(name: str) -> None:
+    providers = {name: {"base_url": "http://127.0.0.1:9"}}
+    async with penstock.Client(config=Settings(), providers=providers) as client:
+        with pytest.raises(MissingAuthError) as caught:
+            await client.complete(f"{name}/some/model", "hello")
+    assert f"set the variable PENSTOCK_{name.upper()}_API_KEY," in caught.value.message
+
+
+@pytest.mark.parametrize("name", [*Registry().entries, "mine"])
+def test_no_provider_takes_a_dialect_or_an_option_that_it_does_not_know(name: str) -> None:
+    registry, session = Registry(), Session()
+    for field, value in (("dialect", "gibberish"), ("options", {"gibberish": 1})):
+        config = ProviderConfig(name=name, base_url="http://127.0.0.1:9", api_key="k")
+        with pytest.raises((BadRequestError, ConfigError)) as caught:
+            registry.make(session, config.with_(**{field: value}))
+        assert caught.value.param == ("gibberish" if field == "options" else field)
 
 
 # -- plug-ins ----------------------------------------------------------------------------------

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from penstock.errors import BadRequestError, ModelNotFoundError
+from penstock.errors import BadRequestError, MissingAuthError, ModelNotFoundError
+from penstock.provider import ProviderConfig
 from penstock.types import Capabilities, ChatRequest
 
 Ranges = Mapping[str, tuple[float, float] | None]
@@ -83,6 +84,34 @@ def check_options(options: Mapping[str, Any], known: frozenset[str], provider: s
     for name in options:
         if name not in known:
             raise _refused(provider, _unknown(name, known), name)
+
+
+def check_dialect(config: ProviderConfig, *known: str) -> None:
+    """Refuse a wire protocol that the provider does not speak.
+
+    Raises:
+        BadRequestError: names those it speaks.
+    """
+    if config.dialect not in (None, *known):
+        message = f"dialect must be {' or '.join(known)}, not {config.dialect!r:.60}"
+        raise _refused(config.name, message, "dialect")
+
+
+def missing_key(config: ProviderConfig, vendor: str | None) -> MissingAuthError:
+    """The error for a credential that is needed and was not given, with all its places.
+
+    Args:
+        config: as it was given; a server of one's own never gets the vendor's variable.
+        vendor: the variable that the vendor's own tools use.
+    """
+    names = [] if vendor is None or config.base_url is not None else [vendor]
+    names.append(f"PENSTOCK_{config.name.upper().replace('-', '_')}_API_KEY")
+    return MissingAuthError(
+        f"api_key is missing; set the variable {' or '.join(names)}, or api_key in "
+        f"[providers.{config.name}] of penstock.toml",
+        provider=config.name,
+        param="api_key",
+    )
 
 
 def _unknown(name: str, known: frozenset[str]) -> str:

@@ -316,4 +316,4 @@ def test_every_vendor_is_in_the_registry_and_the_other_way_round() -> None:
     listed = {name for name, entry in entries.items() if "openai_compatible" in entry.factory}
     assert listed == {*VENDORS, NAME}
     for name, vendor in VENDORS.items():
-        assert bool(entries[name].key_env) is vendor.needs_key, name
+        assert entries[name].key_env == vendor.key_env, name

@@ -218,7 +218,7 @@ def listed(inputs: object, output: object = None, **more: object) -> ModelInfo |
 
 
 def test_a_community_model_is_listed_with_its_version() -> None:
-    inputs = {"properties": {"prompt": {}}}
+    inputs: dict[str, object] = {"properties": {"prompt": {}}}
     for official, name in ((False, f"o/n:{HEX}"), (True, "o/n"), (None, "o/n")):
         found = listed(inputs, is_official=official)
         assert found is not None
@@ -246,7 +246,7 @@ def test_a_model_of_which_nothing_is_known_is_listed(inputs: object) -> None:
 
 
 def test_a_model_says_whether_it_takes_or_needs_an_image() -> None:
-    inputs = {"properties": {"prompt": {}, "image": {}}}
+    inputs: dict[str, object] = {"properties": {"prompt": {}, "image": {}}}
     for required in ([], ["prompt", "image"]):
         found = listed({**inputs, "required": required})
         assert found is not None

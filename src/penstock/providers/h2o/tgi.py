@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 
 from penstock.errors import ConfigError, PenstockError
 from penstock.provider import Batch, ProviderConfig
-from penstock.providers.checks import check_options, check_request
+from penstock.providers.checks import check_dialect, check_options, check_request
 from penstock.providers.common import Call, Stateless, held
 from penstock.providers.h2o.dialect import router
 from penstock.providers.h2o.dialect.errors import answer_error
@@ -33,6 +33,7 @@ class TgiProvider(Stateless):
                 provider=config.name,
                 param="base_url",
             )
+        check_dialect(config, "tgi")
         check_options(config.options, frozenset(), config.name)
         self.name = config.name
         self._session = session

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from penstock.errors import BadRequestError, ConfigError, MissingAuthError, PenstockError
+from penstock.errors import BadRequestError, ConfigError, PenstockError
 from penstock.provider import Batch, Provider, ProviderConfig
-from penstock.providers.checks import check_options, check_request
+from penstock.providers.checks import check_dialect, check_options, check_request, missing_key
 from penstock.providers.common import Call, Stateless, held
 from penstock.providers.openai_compatible import dialect
 from penstock.providers.openai_compatible.vendors import ANY, VENDORS, capabilities_of
 from penstock.transport import Session
 from penstock.types import ChatRequest, ModelInfo
 from penstock.wire.openai import ChatDecoder, decode_completion, response_error
+
+DIALECTS = ("chat-completions",)
 
 
 class OpenAICompatibleProvider(Stateless):
@@ -30,9 +32,10 @@ class OpenAICompatibleProvider(Stateless):
                 provider=config.name,
                 param="base_url",
             )
+        check_dialect(config, *DIALECTS)
         check_options(config.options, frozenset(), config.name)
         self._base = dialect.base_of(base_url)
-        self._config = config.with_(base_url=self._base)
+        self._given, self._config = config, config.with_(base_url=self._base)
         self.capabilities = capabilities_of(self._vendor)
 
     @asynccontextmanager
@@ -73,12 +76,8 @@ class OpenAICompatibleProvider(Stateless):
         return dialect.decode_models(body)
 
     def _key(self) -> str | None:
-        if self._vendor.needs_key and not self._config.api_key:
-            raise MissingAuthError(
-                f"api_key is missing; set it in [providers.{self.name}] or in the environment",
-                provider=self.name,
-                param="api_key",
-            )
+        if self._vendor.key_env is not None and not self._config.api_key:
+            raise missing_key(self._given, self._vendor.key_env)
         return self._config.api_key
 
     def _error(self, status: int, headers: dict[str, str], body: bytes) -> PenstockError:

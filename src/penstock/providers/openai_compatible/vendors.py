@@ -13,35 +13,39 @@ class Vendor(Value, frozen=True):
 
     Attributes:
         base_url: the address its paths are appended to; None where the caller names one.
-        needs_key: it refuses calls without a credential.
+        key_env: the variable with the credential, without which it refuses all calls.
         max_tokens: the name of that parameter.
         stream_usage: it knows ``stream_options.include_usage``.
         sampling: the sampling parameters it knows, but for the limit of tokens.
     """
 
     base_url: str | None
-    needs_key: bool = True
+    key_env: str | None = None
     max_tokens: str = "max_tokens"
     stream_usage: bool = True
     sampling: tuple[str, ...] = _OPENAI
 
 
 VENDORS: dict[str, Vendor] = {
-    "openai": Vendor("https://api.openai.com/v1", max_tokens="max_completion_tokens"),
-    "openrouter": Vendor("https://openrouter.ai/api/v1", sampling=_MORE),
-    "groq": Vendor("https://api.groq.com/openai/v1"),
-    "together": Vendor("https://api.together.xyz/v1", sampling=_MORE),
-    "mistral": Vendor("https://api.mistral.ai/v1", stream_usage=False),
-    "deepseek": Vendor("https://api.deepseek.com/v1"),
-    "fireworks": Vendor("https://api.fireworks.ai/inference/v1", sampling=_MORE),
-    "ollama": Vendor("http://127.0.0.1:11434/v1", needs_key=False),
-    "llamacpp": Vendor("http://127.0.0.1:8080/v1", needs_key=False, sampling=_MORE),
-    "vllm": Vendor("http://127.0.0.1:8000/v1", needs_key=False, sampling=_MORE),
-    "lmstudio": Vendor("http://127.0.0.1:1234/v1", needs_key=False, sampling=_MORE),
-    "tgi_openai": Vendor("http://127.0.0.1:3000/v1", needs_key=False),
+    "openai": Vendor(
+        "https://api.openai.com/v1", "OPENAI_API_KEY", max_tokens="max_completion_tokens"
+    ),
+    "openrouter": Vendor("https://openrouter.ai/api/v1", "OPENROUTER_API_KEY", sampling=_MORE),
+    "groq": Vendor("https://api.groq.com/openai/v1", "GROQ_API_KEY"),
+    "together": Vendor("https://api.together.xyz/v1", "TOGETHER_API_KEY", sampling=_MORE),
+    "mistral": Vendor("https://api.mistral.ai/v1", "MISTRAL_API_KEY", stream_usage=False),
+    "deepseek": Vendor("https://api.deepseek.com/v1", "DEEPSEEK_API_KEY"),
+    "fireworks": Vendor(
+        "https://api.fireworks.ai/inference/v1", "FIREWORKS_API_KEY", sampling=_MORE
+    ),
+    "ollama": Vendor("http://127.0.0.1:11434/v1"),
+    "llamacpp": Vendor("http://127.0.0.1:8080/v1", sampling=_MORE),
+    "vllm": Vendor("http://127.0.0.1:8000/v1", sampling=_MORE),
+    "lmstudio": Vendor("http://127.0.0.1:1234/v1", sampling=_MORE),
+    "tgi_openai": Vendor("http://127.0.0.1:3000/v1"),
 }
 
-ANY = Vendor(None, needs_key=False, sampling=_MORE)
+ANY = Vendor(None, sampling=_MORE)
 """A server of which only the address is known: everything may be sent, it decides."""
 
 

@@ -9,7 +9,7 @@ import msgspec
 
 from penstock.errors import ConfigError, PenstockError, ProtocolError
 from penstock.provider import Batch, ProviderConfig
-from penstock.providers.checks import check_options, check_request
+from penstock.providers.checks import check_dialect, check_options, check_request
 from penstock.providers.common import Call, Stateless, held, patience
 from penstock.providers.replicate.dialect.answers import PollReader
 from penstock.providers.replicate.dialect.cog import (
@@ -40,6 +40,7 @@ class CogProvider(Stateless):
                 provider=config.name,
                 param="base_url",
             )
+        check_dialect(config, "cog")
         check_options(config.options, frozenset(), config.name)
         self._session = session
         self._base = config.base_url

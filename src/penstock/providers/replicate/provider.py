@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from penstock.errors import BadRequestError, MissingAuthError, PenstockError
+from penstock.errors import BadRequestError, PenstockError
 from penstock.provider import Batch, Provider, ProviderConfig
-from penstock.providers.checks import check_options, check_request
+from penstock.providers.checks import check_options, check_request, missing_key
 from penstock.providers.common import Call, Stateless, held
 from penstock.providers.replicate.cog import CogProvider
 from penstock.providers.replicate.dialect.errors import hosted_error
@@ -17,8 +17,8 @@ from penstock.providers.replicate.dialect.hosted import (
     Api,
     api_base,
 )
-from penstock.providers.replicate.dialect.listed import decode_models
 from penstock.providers.replicate.dialect.inputs import plan_of, schema_inputs
+from penstock.providers.replicate.dialect.listed import decode_models
 from penstock.providers.replicate.dialect.targets import Target, target_of
 from penstock.providers.replicate.models import (
     CAPABILITIES,
@@ -32,6 +32,7 @@ from penstock.types import ChatRequest, ModelInfo, Timeouts
 from penstock.wire.request import header_value
 
 DIALECTS = ("replicate", "cog")
+KEY_VARIABLE = "REPLICATE_API_TOKEN"
 OPTIONS = frozenset({"needs_auth", "metrics", "poll_interval"})
 MAX_PAGES = 40
 WAIT = 1
@@ -63,7 +64,7 @@ class ReplicateProvider(Stateless):
         base = api_base(config.base_url or default)
         headers = {name: header_value(name, value) for name, value in config.headers.items()}
         # The API makes its headers itself: none of them may reach the stream's host.
-        self._config = config.with_(base_url=base, headers={})
+        self._given, self._config = config, config.with_(base_url=base, headers={})
         self._api = Api(base=base, key=self._key, headers=headers, hosts=config.trusted_hosts)
 
     @asynccontextmanager
@@ -128,7 +129,7 @@ class ReplicateProvider(Stateless):
 
     def _check_key(self) -> None:
         if self._needs_auth and self._key is None:
-            raise MissingAuthError("api_key is missing", provider=self.name, param="api_key")
+            raise missing_key(self._given, KEY_VARIABLE)
 
     def _error(self, status: int, headers: dict[str, str], body: bytes) -> PenstockError:
         secrets = (self._key,) if self._key else ()
