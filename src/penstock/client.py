@@ -21,6 +21,7 @@ from penstock.registry import Registry
 from penstock.stream import AnswerStream
 from penstock.transport import Session, shielded
 from penstock.types import (
+    Capabilities,
     ChatRequest,
     Conversation,
     Messages,
@@ -236,7 +237,8 @@ class Client:
         """
         provider = self.provider(self.resolve(model)[0])
         _check_owner(provider, conversation)
-        await provider.delete(conversation)
+        with self.session.discreet():
+            await provider.delete(conversation)
 
     async def models(self, provider: str | None = None) -> list[ModelInfo]:
         """The models of one provider, or of all configured ones, as ``provider/model``.
@@ -259,13 +261,31 @@ class Client:
     async def _models_of(self, name: str) -> list[ModelInfo]:
         provider = self.resolve(name)[0]
         try:
-            listed = await self.provider(provider).models()
+            with self.session.discreet():
+                listed = await self.provider(provider).models()
         except Exception as error:
             failure = self.registry.blame(provider, error)
             if failure is error:
                 raise
             raise failure from error
         return [msgspec.structs.replace(info, id=f"{provider}/{info.id}") for info in listed]
+
+    def capabilities(self, model: str) -> Capabilities:
+        """What can be asked of ``provider/model``; nothing is sent.
+
+        Raises:
+            ModelNotFoundError: no such provider. ConfigError: it is not configured as it needs.
+        """
+        return self.provider(self.resolve(model)[0]).capabilities
+
+    def usable_providers(self) -> list[str]:
+        """The providers that can be used as things are: configured, or in need of nothing."""
+        free = {
+            name
+            for name, entry in self.registry.entries.items()
+            if not entry.needs_base_url and entry.needs in ("", "a local server")
+        }
+        return sorted(free | set(self._configs))
 
     def resolve(self, model: str) -> tuple[str, str]:
         """``provider/model`` or an alias -> (provider, model).

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import io
 import os
-import signal
 import sys
 from difflib import get_close_matches
 from importlib import import_module
 from shutil import get_terminal_size
-from types import FrameType
 
 import click
 
 from penstock import __version__
+from penstock.cli.signals import watch
 from penstock.errors import PenstockError
 
 COMMANDS = {
@@ -29,6 +28,7 @@ COMMANDS = {
     "providers": "list the providers and what they need",
     "record": "write what a server really says as cases for replay",
     "replay": "run recorded exchanges through the providers",
+    "serve": "serve every back end as an OpenAI-compatible endpoint",
     "sandbox": "start local servers that speak every back end's protocol",
 }
 
@@ -89,14 +89,8 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without a character shows a "?"
-    for name in ("SIGTERM", "SIGHUP"):  # a closed window or `timeout` stops the remote side, too
-        if number := getattr(signal, name, None):
-            signal.signal(number, _interrupted)
+    watch()
     sys.exit(_run())
-
-
-def _interrupted(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def _run() -> int:

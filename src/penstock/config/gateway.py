@@ -1,12 +1,19 @@
-"""The ``[gateway]`` table: what can be set of the gateway itself."""
+"""The ``[gateway]`` table: what can be set of the gateway itself, and its checks."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+
+from penstock.config.places import key_of
+from penstock.config.routing import Tables
 from penstock.types import Value
+
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 class Limits(Value, frozen=True, kw_only=True):
-    """Bounds on what one caller may cost, in bytes, counts and seconds.
+    """``[gateway.limits]``: bounds on what callers may cost, in bytes, counts and seconds.
 
     Attributes:
         body: bytes of a request.
@@ -31,18 +38,42 @@ class Limits(Value, frozen=True, kw_only=True):
     drain: float = 30.0
 
 
+class GatewayKey(Value, frozen=True, kw_only=True):
+    """``[gateway.keys.NAME]``: one caller, and what it may do.
+
+    Attributes:
+        hash: ``sha256:`` and the digest of the key in hexadecimal digits; the key itself is
+            nowhere.
+        models: names the caller may ask for, ``*`` at the end for all that begin so; none for all.
+        rpm: most requests a minute.
+        tpm: most tokens a minute, of questions and answers together.
+        concurrency: most answers under way at a time.
+    """
+
+    hash: str
+    models: tuple[str, ...] = ()
+    rpm: int | None = None
+    tpm: int | None = None
+    concurrency: int | None = None
+
+    def __repr__(self) -> str:
+        return f"GatewayKey(models={self.models!r}, rpm={self.rpm}, tpm={self.tpm})"
+
+
 class GatewaySettings(Value, frozen=True, kw_only=True):
     """How the gateway serves.
 
     Attributes:
         host: address to listen on; anything but loopback wants keys.
-        port: TCP port.
+        port: TCP port; 0 for a free one.
         workers: processes.
         lenient: leave out what a back end cannot honour, and say so in the ``warnings`` header.
         estimate_usage: tell an estimate, marked as one, where a back end counts no tokens.
         log_prompts: put questions and answers into the log.
         hosts: names under which callers may reach it, besides loopback and ``host``.
         origins: origins of pages elsewhere that may use it from a browser.
+        key_file: a file of keys made by ``penstock keys create``; from the file's own folder.
+        keys: name -> key; with none, and no key file, everybody may ask.
         limits: bounds on what one caller may cost.
     """
 
@@ -54,4 +85,28 @@ class GatewaySettings(Value, frozen=True, kw_only=True):
     log_prompts: bool = False
     hosts: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
+    key_file: str | None = None
+    keys: Mapping[str, GatewayKey] = {}
     limits: Limits = Limits()
+
+
+def read_gateway(tables: Tables) -> GatewaySettings:
+    """The gateway's settings as the tables describe them.
+
+    Raises:
+        ConfigError: file, key and line are named.
+    """
+    settings = tables.section("gateway", GatewaySettings)
+    if not 0 <= settings.port <= 65535:
+        tables.fail("gateway.port", "it must be from 0 to 65535")
+    if not 1 <= settings.workers <= 256:
+        tables.fail("gateway.workers", "it must be from 1 to 256")
+    limits = tables.section("gateway.limits", Limits)
+    for name in Limits.__struct_fields__:
+        if getattr(limits, name) <= 0 and name != "drain":
+            tables.fail(f"gateway.limits.{name}", "it must be more than 0")
+    for name in tables.names("gateway.keys"):
+        key = key_of("gateway", "keys", name)
+        if not _DIGEST.fullmatch(tables.section(key, GatewayKey).hash):
+            tables.fail(f"{key}.hash", "it must be sha256: and 64 hexadecimal digits")
+    return settings

@@ -13,6 +13,7 @@ from typing import Any, NoReturn, TypeVar
 import msgspec
 
 from penstock.config.environment import TOP_VARIABLES, mistyped, understood, variables_of
+from penstock.config.gateway import read_gateway
 from penstock.config.places import leaves, line_of, parts_of
 from penstock.config.routing import read_routing
 from penstock.config.settings import (
@@ -117,6 +118,7 @@ class _Reader:
             routing=read_routing(
                 self, aliases, {*self._known, *self.names("providers")} if self._known else set()
             ),
+            gateway=read_gateway(self),
             default_model=self._convert("default_model", str | None),
             cookies_file=self._path("cookies", self._convert("cookies", str | None)),
             origins=self._origins,

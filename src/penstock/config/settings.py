@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from penstock.config.gateway import GatewaySettings
 from penstock.config.routing import Routing
 from penstock.provider import ProviderConfig, SessionConfig
 from penstock.types import Value
@@ -90,6 +91,7 @@ class Settings(Value, kw_only=True, frozen=True):
         session: how to connect.
         aliases: short name -> ``provider/model``.
         routing: pools, limits of targets, and when a failing one is left alone.
+        gateway: how the gateway serves.
         default_model: used by the command line where none is named.
         cookies_file: a cookie file (Netscape or JSON) for sites that use sessions.
         origins: dotted key -> where its value came from: ``penstock.toml:3``, the name of a
@@ -103,6 +105,7 @@ class Settings(Value, kw_only=True, frozen=True):
     session: SessionConfig = SessionConfig()
     aliases: Mapping[str, str] = {}
     routing: Routing = Routing()
+    gateway: GatewaySettings = GatewaySettings()
     default_model: str | None = None
     cookies_file: str | None = None
     origins: Mapping[str, str] = {}
@@ -121,9 +124,10 @@ TOP_KEYS = (
     "pools",
     "targets",
     "breaker",
+    "gateway",
 )
 
-SECRET_KEYS = frozenset({"api_key", "cookies", "headers", "proxy", "options"})
+SECRET_KEYS = frozenset({"api_key", "cookies", "headers", "proxy", "options", "hash"})
 """Keys whose values are never shown."""
 
 

@@ -1,0 +1,111 @@
+"""``penstock serve``: OpenAI's HTTP surface over every provider."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import contextmanager
+from threading import Event, Thread
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from penstock.config.gateway import GatewaySettings
+
+
+@click.command()
+@click.option("--host", metavar="ADDRESS", help="Address to listen on.  [default: 127.0.0.1]")
+@click.option("--port", type=click.IntRange(0, 65535), help="TCP port.  [default: 8787]")
+@click.option("--workers", type=click.IntRange(1, 256), help="Processes.  [default: 1]")
+@click.option(
+    "--upstream",
+    "upstreams",
+    multiple=True,
+    metavar="NAME=URL",
+    help="An OpenAI-compatible server, as provider NAME. May be repeated.",
+)
+@click.option(
+    "--base-url",
+    "base_urls",
+    multiple=True,
+    metavar="PROVIDER=URL",
+    help="Where a self-hosted server is. May be repeated.",
+)
+@click.option("--sandbox", is_flag=True, help="Answer from the sandbox: no account, no network.")
+@click.option("--lenient", is_flag=True, help="Leave out what a back end cannot honour.")
+@click.option("--insecure", is_flag=True, help="Listen beyond this machine without keys.")
+@click.option("--quiet", is_flag=True, help="No line for each request.")
+@click.pass_obj
+def serve(
+    config_path: str | None,
+    host: str | None,
+    port: int | None,
+    workers: int | None,
+    upstreams: tuple[str, ...],
+    base_urls: tuple[str, ...],
+    sandbox: bool,
+    lenient: bool,
+    insecure: bool,
+    quiet: bool,
+) -> None:
+    """Serve every provider as an OpenAI-compatible endpoint, and a page to chat.
+
+    Runs until Ctrl-C. Running answers then have some seconds to end; the rest is stopped, here and
+    at the back ends.
+    """
+    from penstock.gateway.serve import Plan, run
+
+    overrides: dict[str, Any] = {}
+    for name, value in (("host", host), ("port", port), ("workers", workers)):
+        if value is not None:
+            overrides[f"gateway.{name}"] = value
+    if lenient:
+        overrides["gateway.lenient"] = True
+    for option, pairs in (("--upstream", upstreams), ("--base-url", base_urls)):
+        for pair in pairs:
+            name, equals, url = pair.partition("=")
+            if not (name and equals and url):
+                raise click.UsageError(f"{option} takes NAME=URL, not {pair!r}")
+            overrides[f"providers.{name}.base_url"] = url
+    with _sandbox(wanted=sandbox) as servers:
+        for name, settings in servers.items():
+            overrides |= {f"providers.{name}.{key}": value for key, value in settings.items()}
+        plan = Plan(config=config_path, overrides=overrides, insecure=insecure, quiet=quiet)
+        run(plan, lambda settings: _announce(settings, sandbox=sandbox))
+
+
+def _announce(settings: GatewaySettings, *, sandbox: bool) -> None:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    base = f"http://{host}:{settings.port}"
+    model = "h2o/falcon-40b" if sandbox else "allenai/tulu3-405b"
+    body = f'{{"model": "{model}", "messages": [{{"role": "user", "content": "Hello"}}]}}'
+    click.echo(f"OpenAI base URL  {base}/v1")
+    click.echo(f"Chat and status  {base}/")
+    click.echo(f"Try it           curl {base}/v1/chat/completions -d '{body}'")
+
+
+@contextmanager
+def _sandbox(*, wanted: bool) -> Iterator[Mapping[str, Mapping[str, str]]]:
+    """The sandbox on a thread of its own, for as long as this lasts: provider -> settings."""
+    if not wanted:
+        yield {}
+        return
+    from penstock.sandbox import SANDBOX_PROVIDERS, Sandbox
+
+    ready: Future[Mapping[str, Mapping[str, str]]] = Future()
+    ended = Event()
+
+    async def serve() -> None:
+        async with Sandbox(SANDBOX_PROVIDERS) as running:
+            ready.set_result(running.providers)
+            await asyncio.to_thread(ended.wait)
+
+    thread = Thread(target=lambda: asyncio.run(serve()), name="sandbox", daemon=True)
+    thread.start()
+    try:
+        yield ready.result(timeout=30)
+    finally:
+        ended.set()
+        thread.join()

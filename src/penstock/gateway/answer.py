@@ -1,0 +1,255 @@
+"""The hot path: one answer from its upstream to its caller.
+
+Laws:
+* the stream is entered inside the ASGI call, by the task that serves it; no framework ever holds
+  a generator that owns an upstream;
+* status 200 goes out with the first output event, or with the first event that says what is
+  waited for; an error before it is an HTTP status, an error after it is an error event without an
+  end mark;
+* a batch of events in is one write out; no task, queue or timer for a token;
+* one task beside it waits for the caller to leave, keeps a silent line alive, and gives up on a
+  caller who does not read; leaving cancels the upstream by its own means;
+* what is read upstream is never more than one batch ahead of what was written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import msgspec
+
+from penstock.config.gateway import Limits
+from penstock.errors import PenstockError
+from penstock.gateway.errors import failure_of, refusal
+from penstock.gateway.exchange import Exchange
+from penstock.gateway.http import JSON, ClientGone, Header, Receive, Send, respond
+from penstock.gateway.stops import StopCutter, cut_at
+from penstock.gateway.surfaces.surface import KEEP_ALIVE, Asked, Writer
+from penstock.stream import AnswerStream
+from penstock.types import CONTENT, Event, Finished, Reply
+
+_STREAM_HEADERS: tuple[Header, ...] = (
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+)
+
+
+class Answer:
+    """One answer on its way out.
+
+    Args:
+        exchange: the caller's request; what happens is noted there.
+        asked: the question.
+        writer: makes the bytes.
+        streams: one upstream stream for each choice, not yet entered.
+        limits: of the line to the caller.
+        openai_compatible: the upstream speaks OpenAI's protocol.
+    """
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        asked: Asked,
+        writer: Writer,
+        streams: Sequence[AnswerStream],
+        limits: Limits,
+        *,
+        openai_compatible: bool = False,
+    ) -> None:
+        self._exchange = exchange
+        self._asked = asked
+        self._writer = writer
+        self._streams = streams
+        self._limits = limits
+        self._compatible = openai_compatible
+        self._clock = asyncio.get_running_loop().time
+        self._started = False
+        self._over = False
+        self._stopping = False
+        self._ends: list[Finished] = []
+        self._sent_at = self._clock()
+        self._sending: float | None = None
+
+    async def run(self, receive: Receive, send: Send) -> None:
+        """Answer. Cancelling, or the caller's leaving, closes the upstream and cleans up there.
+
+        Raises:
+            ClientGone: the caller left, or stopped reading.
+        """
+        self._send = send
+        self._exchange.streamed = self._asked.stream
+        try:
+            async with asyncio.TaskGroup() as group:
+                watcher = group.create_task(self._watch(receive))
+                try:
+                    await self._answered()
+                finally:
+                    watcher.cancel()
+        except BaseExceptionGroup as failures:
+            raise _only(failures) from None
+
+    async def stop(self) -> None:
+        """End the answer because the gateway ends; the caller is told."""
+        self._stopping = True
+        for stream in self._streams:
+            await stream.aclose()
+
+    async def _answered(self) -> None:
+        try:
+            if not self._asked.stream:
+                await self._whole()
+            elif len(self._streams) == 1:
+                await self._streamed(self._streams[0], 0)
+            else:
+                async with asyncio.TaskGroup() as group:
+                    for choice, stream in enumerate(self._streams):
+                        group.create_task(self._streamed(stream, choice))
+        except PenstockError as error:
+            await self._failed(error)
+        except BaseExceptionGroup as failures:
+            first = _only(failures)
+            if not isinstance(first, PenstockError):
+                raise first from None
+            await self._failed(first)
+
+    # -- streamed ------------------------------------------------------------------------------
+
+    async def _streamed(self, stream: AnswerStream, choice: int) -> None:
+        writer, exchange = self._writer, self._exchange
+        cutter = StopCutter(self._asked.stops) if self._asked.stops else None
+        async with stream:
+            while (batch := await stream.next_batch()) is not None:
+                if cutter is not None:
+                    batch = cutter.feed(batch)
+                data = writer.events(batch, choice)
+                last = batch[-1] if batch else None
+                if type(last) is Finished:
+                    await self._ended(data, last, choice, stream, len(batch) - 1)
+                    return
+                if data:
+                    exchange.pieces += len(batch)
+                    if not self._started:
+                        data = await self._begun(batch, data, stream)
+                    await self._write(data)
+
+    async def _begun(self, batch: Sequence[Event], data: bytes, stream: AnswerStream) -> bytes:
+        """Send the head of the answer; ``data`` with what goes before it."""
+        self._started = True
+        exchange = self._exchange
+        if any(isinstance(event, CONTENT) for event in batch):
+            exchange.first_content = self._clock()
+        self._note_route(stream)
+        exchange.status = 200
+        headers = [*_STREAM_HEADERS, *exchange.answer_headers(self._clock())]
+        await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+        return self._writer.opening() + data
+
+    async def _ended(
+        self, data: bytes, end: Finished, choice: int, stream: AnswerStream, pieces: int
+    ) -> None:
+        data += self._writer.finished(end, choice)
+        self._exchange.pieces += pieces
+        if not self._started:
+            data = await self._begun((), data, stream)
+        self._ends.append(end)
+        if len(self._ends) < len(self._streams):
+            await self._write(data)
+            return
+        self._over = True
+        self._exchange.finish_reason, self._exchange.usage = end.finish_reason, end.usage
+        await self._write(data + self._writer.closing(self._ends), more=False)
+
+    async def _write(self, data: bytes, *, more: bool = True) -> None:
+        self._sending = self._sent_at = self._clock()
+        await self._send({"type": "http.response.body", "body": data, "more_body": more})
+        self._sending = None
+
+    # -- whole ---------------------------------------------------------------------------------
+
+    async def _whole(self) -> None:
+        for stream in self._streams:
+            stream.whole = True
+        if len(self._streams) == 1:
+            replies = [await self._streams[0].reply()]
+        else:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(stream.reply()) for stream in self._streams]
+            replies = [task.result() for task in tasks]
+        replies = [self._cut(reply) for reply in replies]
+        exchange = self._exchange
+        exchange.usage, exchange.finish_reason = replies[0].usage, replies[0].finish_reason
+        exchange.warnings += tuple(note.code for reply in replies for note in reply.warnings)
+        self._note_route(self._streams[0])
+        await self._respond(200, self._writer.whole(replies))
+
+    def _cut(self, reply: Reply) -> Reply:
+        text = cut_at(reply.text, self._asked.stops) if self._asked.stops else None
+        if text is None:
+            return reply
+        return msgspec.structs.replace(reply, text=text, finish_reason="stop")
+
+    async def _respond(self, status: int, body: bytes, headers: Sequence[Header] = ()) -> None:
+        self._started = self._over = True
+        self._exchange.status = status
+        every = self._exchange.answer_headers(self._clock())
+        await respond(self._send, status, body, [JSON, *every, *headers])
+
+    # -- ends ----------------------------------------------------------------------------------
+
+    async def _failed(self, error: PenstockError) -> None:
+        if self._stopping:
+            failure = refusal(503, "the gateway is stopping; ask again", code="stopping")
+        else:
+            failure = failure_of(error, openai_compatible=self._compatible)
+        exchange = self._exchange
+        exchange.kind = error.kind
+        self._note_route(self._streams[0])
+        if self._started:
+            self._over = True
+            await self._write(self._writer.failed(failure), more=False)
+        else:
+            await self._respond(failure.status, self._writer.refused(failure), failure.headers())
+
+    def _note_route(self, stream: AnswerStream) -> None:
+        self._exchange.target = f"{stream.provider}/{stream.model}"
+        self._exchange.attempts = 1
+
+    async def _watch(self, receive: Receive) -> None:
+        """Wait for the caller to leave; meanwhile keep the line alive.
+
+        Raises:
+            ClientGone: the caller left, or did not read for too long.
+        """
+        while True:
+            try:
+                async with asyncio.timeout(self._limits.heartbeat):
+                    message = await receive()
+            except TimeoutError:
+                await self._beat()
+                continue
+            if message["type"] == "http.disconnect":
+                if self._over:
+                    return
+                raise ClientGone
+
+    async def _beat(self) -> None:
+        now = self._clock()
+        if self._sending is not None:
+            if now - self._sending >= self._limits.write:
+                raise ClientGone
+        elif self._started and not self._over and now - self._sent_at >= self._limits.heartbeat:
+            await self._write(KEEP_ALIVE)
+
+
+def _only(failures: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The one failure that decided; others followed from it."""
+    gone, rest = failures.split(ClientGone)
+    if gone is not None:
+        return ClientGone()
+    assert rest is not None
+    first = rest.exceptions[0]
+    if isinstance(first, BaseExceptionGroup):
+        return _only(first)
+    return first

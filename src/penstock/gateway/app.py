@@ -1,0 +1,333 @@
+"""The application: an ASGI callable that any server can host and any application can mount.
+
+Every request becomes an ``Exchange``, is admitted, finds its endpoint, and ends as one line in the
+log. Whatever goes wrong on the way is an answer in the shape its caller expects; this is the one
+place that turns an unforeseen exception into a 500.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+import msgspec
+from starlette.routing import BaseRoute, Route, Router
+
+from penstock.client import Client
+from penstock.config import Settings
+from penstock.config.gateway import GatewaySettings
+from penstock.errors import PenstockError
+from penstock.gateway.answer import Answer
+from penstock.gateway.errors import Failure, failure_of, refusal
+from penstock.gateway.exchange import Exchange
+from penstock.gateway.http import (
+    JSON,
+    ClientGone,
+    Receive,
+    Refused,
+    Scope,
+    Send,
+    read_body,
+    respond,
+)
+from penstock.gateway.models import Catalogue
+from penstock.gateway.surfaces.body import read_object
+from penstock.gateway.surfaces.chat import ChatWriter
+from penstock.gateway.surfaces.chat_body import ask_chat, read_chat
+from penstock.gateway.surfaces.surface import Asked, Writer
+
+_log = logging.getLogger("penstock.gateway")
+_access = logging.getLogger("penstock.access")
+
+Handler = Callable[[Exchange, Receive, Send], Awaitable[None]]
+_SLOT = "penstock.exchange"
+FILE_WATCH = 1.0
+"""Seconds between two looks at the configuration file."""
+
+
+class Endpoint:
+    """An ASGI callable for one path: method -> handler.
+
+    A handler answers, or raises ``Refused`` or a ``PenstockError`` before it has begun to.
+    """
+
+    def __init__(self, **handlers: Handler) -> None:
+        self._handlers = handlers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand the request to the handler of its method."""
+        exchange: Exchange = scope[_SLOT]
+        exchange.parameters = scope.get("path_params", {})
+        handler = self._handlers.get(exchange.method)
+        if handler is None:
+            allowed = ", ".join(self._handlers)
+            raise Refused(refusal(405, f"{exchange.path} takes {allowed}, not {exchange.method}"))
+        await handler(exchange, receive, send)
+
+
+class Gateway:
+    """Every provider of a client behind OpenAI's HTTP surface.
+
+    Attributes:
+        client: makes the answers; a reload replaces it.
+        settings: how to serve.
+        ready: False from the moment at which no new requests should come.
+
+    Args:
+        client: what answers; it is closed with the application.
+        settings: how to serve.
+        reread: reads the settings anew; without it ``reload`` does nothing.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        settings: GatewaySettings | None = None,
+        *,
+        reread: Callable[[], Settings] | None = None,
+    ) -> None:
+        self.client = client
+        self._reread = reread
+        self._users: Counter[Client] = Counter()
+        self._tasks: asyncio.TaskGroup | None = None
+        self.settings = settings or GatewaySettings()
+        self.ready = True
+        self._running: set[Answer] = set()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self.catalogue = Catalogue(lambda: self.client)
+        self._router = Router(routes=self._routes(), default=_unknown_path, redirect_slashes=False)
+
+    def _routes(self) -> list[BaseRoute]:
+        return [
+            Route("/v1/chat/completions", Endpoint(POST=self._chat)),
+            Route("/v1/models", Endpoint(GET=self._models)),
+            Route("/v1/models/{id:path}", Endpoint(GET=self._model)),
+            Route("/health/live", Endpoint(GET=_live)),
+            Route("/health/ready", Endpoint(GET=self._readiness)),
+        ]
+
+    # -- the edge ------------------------------------------------------------------------------
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One connection event of the server: a request, or the server's start and end."""
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        elif scope["type"] == "http":
+            await self._serve(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        clock = asyncio.get_running_loop().time
+        exchange = scope[_SLOT] = Exchange(scope, clock())
+        try:
+            await self._router(scope, receive, send)
+        except ClientGone:
+            exchange.status = exchange.status or 499
+            exchange.kind = "cancelled"
+        except Refused as refused:
+            await _refuse(exchange, refused.failure, send)
+        except PenstockError as error:
+            exchange.kind = error.kind
+            await _refuse(exchange, failure_of(error), send)
+        except Exception:
+            _log.exception("request %s failed in a way nobody foresaw", exchange.request_id)
+            exchange.kind = "config"
+            if exchange.status:
+                raise
+            await _refuse(exchange, refusal(500, "the gateway failed; its log says why"), send)
+        finally:
+            self._ended(exchange, clock())
+
+    def _ended(self, exchange: Exchange, now: float) -> None:
+        if _access.isEnabledFor(logging.INFO):
+            _access.info("%s", msgspec.json.encode(exchange.record(now)).decode())
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        async with asyncio.TaskGroup() as group:
+            self._tasks = group
+            watcher = group.create_task(self._watch_file())
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            watcher.cancel()
+        await self.aclose()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _watch_file(self) -> None:
+        """Reload whenever the configuration file has changed."""
+        known = _stamp(self.client.settings.file)
+        while self._reread is not None:
+            await asyncio.sleep(FILE_WATCH)
+            stamp = _stamp(self.client.settings.file)
+            if stamp != known:
+                known = stamp
+                self.reload()
+
+    @property
+    def open_streams(self) -> int:
+        """Answers under way."""
+        return len(self._running)
+
+    async def drain(self) -> None:
+        """Take nothing new; let the answers under way end within the limit, then end them.
+
+        The upstreams of those that are ended are stopped, and their callers are told.
+        """
+        self.ready = False
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.settings.limits.drain):
+                await self._idle.wait()
+        async with asyncio.TaskGroup() as group:
+            for answer in list(self._running):
+                group.create_task(answer.stop())
+
+    def reload(self) -> None:
+        """Read the configuration again. A wrong one is refused, and the old one stays.
+
+        Answers under way keep the client they began with; it is closed after the last of them.
+        """
+        if self._reread is None:
+            return
+        try:
+            settings = self._reread()
+            client = Client(config=settings)
+        except PenstockError as error:
+            _log.error("the new configuration is refused, the old one stays: %s", error)
+            return
+        old, self.client, self.settings = self.client, client, settings.gateway
+        _log.info("the configuration was read again")
+        if not self._users[old]:
+            self._retire(old)
+
+    @contextlib.contextmanager
+    def _using(self, client: Client) -> Iterator[None]:
+        """Keep ``client`` open meanwhile, also if a reload replaces it."""
+        self._users[client] += 1
+        try:
+            yield
+        finally:
+            self._users[client] -= 1
+            if not self._users[client] and client is not self.client:
+                self._retire(client)
+
+    def _retire(self, client: Client) -> None:
+        self._users.pop(client, None)
+        if self._tasks is not None:
+            self._tasks.create_task(_close(client))
+
+    async def aclose(self) -> None:
+        """Close the client: streams are left, cleanups finish within their deadline."""
+        self.ready = False
+        await _close(self.client)
+
+    # -- endpoints -----------------------------------------------------------------------------
+
+    async def _chat(self, exchange: Exchange, receive: Receive, send: Send) -> None:
+        given = await self._body(receive)
+        body = read_chat(given, self.settings.limits.messages)
+        exchange.model = body.model
+        able = self.client.capabilities(body.model)
+        asked = ask_chat(body, given, able, lenient=self._lenient(exchange))
+        writer = ChatWriter(
+            "chatcmpl-" + os.urandom(12).hex(),
+            body.model,
+            int(time.time()),
+            usage=body.include_usage,
+            copies=asked.copies,
+        )
+        await self._answer(exchange, asked, writer, receive, send)
+
+    async def _body(self, receive: Receive) -> dict[str, object]:
+        limits = self.settings.limits
+        return read_object(await read_body(receive, limits.body, limits.upload))
+
+    def _lenient(self, exchange: Exchange) -> bool:
+        said = exchange.header(b"x-penstock-lenient")
+        return self.settings.lenient if said is None else said.strip().lower() in ("true", "1")
+
+    async def _answer(
+        self, exchange: Exchange, asked: Asked, writer: Writer, receive: Receive, send: Send
+    ) -> None:
+        if self.open_streams >= self.settings.limits.streams:
+            raise Refused(refusal(503, "the gateway is full; try again", retry_after=1))
+        exchange.warnings = tuple(f"parameter_dropped {name}" for name in asked.dropped)
+        client = self.client
+        answer = Answer(
+            exchange,
+            asked,
+            writer,
+            [client.stream(asked.request) for _ in range(asked.copies)],
+            self.settings.limits,
+            openai_compatible=client.capabilities(asked.request.model).extra is None,
+        )
+        self._running.add(answer)
+        self._idle.clear()
+        try:
+            with self._using(client):
+                await answer.run(receive, send)
+        finally:
+            self._running.discard(answer)
+            if not self._running:
+                self._idle.set()
+
+    async def _models(self, exchange: Exchange, receive: Receive, send: Send) -> None:
+        listed = await self.catalogue.models()
+        await _ok(exchange, send, {"object": "list", "data": listed})
+
+    async def _model(self, exchange: Exchange, receive: Receive, send: Send) -> None:
+        id = exchange.parameters["id"]
+        for model in await self.catalogue.models():
+            if model["id"] == id:
+                await _ok(exchange, send, model)
+                return
+        raise Refused(
+            refusal(404, f"there is no model {id[:200]!r}", param="model", code="model_not_found")
+        )
+
+    async def _readiness(self, exchange: Exchange, receive: Receive, send: Send) -> None:
+        if not self.ready:
+            raise Refused(refusal(503, "the gateway is stopping", code="stopping"))
+        await _ok(exchange, send, {"status": "ready", "open_streams": self.open_streams})
+
+
+async def _close(client: Client) -> None:
+    for label in await client.aclose():
+        _log.warning("left behind on a remote server: %s", label)
+
+
+def _stamp(file: str | None) -> tuple[int, int] | None:
+    """What changes whenever the file does; None where there is none."""
+    try:
+        facts = Path(file).stat() if file else None
+    except OSError:
+        return None
+    return (facts.st_mtime_ns, facts.st_ino) if facts else None
+
+
+async def _live(exchange: Exchange, receive: Receive, send: Send) -> None:
+    await _ok(exchange, send, {"status": "live"})
+
+
+async def _unknown_path(scope: Scope, receive: Receive, send: Send) -> None:
+    path = str(scope["path"])[:200]
+    raise Refused(refusal(404, f"there is nothing at {path}", code="unknown_path"))
+
+
+async def _ok(exchange: Exchange, send: Send, value: object) -> None:
+    exchange.status = 200
+    now = asyncio.get_running_loop().time()
+    headers = [JSON, *exchange.answer_headers(now)]
+    await respond(send, 200, msgspec.json.encode(value), headers)
+
+
+async def _refuse(exchange: Exchange, failure: Failure, send: Send) -> None:
+    exchange.status = failure.status
+    now = asyncio.get_running_loop().time()
+    headers = [JSON, *exchange.answer_headers(now), *failure.headers()]
+    await respond(send, failure.status, failure.body(), headers)

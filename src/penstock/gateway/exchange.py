@@ -1,0 +1,123 @@
+"""One request of a caller, from its first header to its line in the log."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any
+
+from penstock.gateway.http import Header, Scope
+from penstock.types import Usage
+
+_OWN_ID = re.compile(rb"[\x21-\x7e]{1,128}")
+
+
+class Exchange:
+    """What is known of a request; filled in as it goes.
+
+    Attributes:
+        request_id: ours, in every answer and every line of the log.
+        began: instant of the loop's clock.
+        parameters: what the path holds, by name.
+        key: who asks, by the name of the gateway key; None where keys are off.
+        model: the name that was asked for.
+        status: HTTP status of the answer; 499 where the caller left before it had one.
+        kind: the error's kind, after an answer that failed.
+        first_content: instant of the first piece.
+        pieces: pieces of text and reasoning that were passed on.
+    """
+
+    __slots__ = (
+        "attempts",
+        "began",
+        "finish_reason",
+        "first_content",
+        "headers",
+        "key",
+        "kind",
+        "method",
+        "model",
+        "parameters",
+        "path",
+        "pieces",
+        "request_id",
+        "status",
+        "streamed",
+        "target",
+        "usage",
+        "warnings",
+    )
+
+    def __init__(self, scope: Scope, began: float) -> None:
+        self.request_id = "req_" + os.urandom(12).hex()
+        self.began = began
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.parameters: dict[str, str] = {}
+        self.key: str | None = None
+        self.model: str | None = None
+        self.target: str | None = None
+        self.attempts = 0
+        self.status = 0
+        self.kind: str | None = None
+        self.streamed = False
+        self.first_content: float | None = None
+        self.pieces = 0
+        self.finish_reason: str | None = None
+        self.usage: Usage | None = None
+        self.warnings: tuple[str, ...] = ()
+
+    def header(self, name: bytes) -> str | None:
+        """A request header as text; of repeated ones the last."""
+        value = self.headers.get(name)
+        return None if value is None else value.decode("latin-1")
+
+    def answer_headers(self, now: float) -> list[Header]:
+        """The headers that every answer carries."""
+        own = self.request_id.encode()
+        made = [
+            (b"x-request-id", own),
+            (b"x-penstock-request-id", own),
+            (b"openai-processing-ms", b"%d" % ((now - self.began) * 1000)),
+        ]
+        if self.attempts:
+            made.append((b"x-penstock-attempts", b"%d" % self.attempts))
+        if self.target is not None:
+            made.append((b"x-penstock-target", printable(self.target)))
+        if self.warnings:
+            made.append((b"warnings", printable(", ".join(self.warnings))))
+        theirs = self.headers.get(b"x-client-request-id")
+        if theirs is not None and _OWN_ID.fullmatch(theirs):
+            made.append((b"x-client-request-id", theirs))
+        return made
+
+    def record(self, now: float) -> dict[str, Any]:
+        """The line of the log: no prompt, no answer, no secret."""
+        made: dict[str, Any] = {
+            "request_id": self.request_id,
+            "method": self.method,
+            "path": self.path,
+            "status": self.status,
+            "duration_ms": round((now - self.began) * 1000, 1),
+        }
+        if self.first_content is not None:
+            made["first_token_ms"] = round((self.first_content - self.began) * 1000, 1)
+        for name in ("key", "model", "target", "kind", "finish_reason"):
+            if (value := getattr(self, name)) is not None:
+                made[name] = value
+        if self.attempts > 1:
+            made["attempts"] = self.attempts
+        if self.streamed:
+            made["pieces"] = self.pieces
+        if self.usage is not None:
+            made["usage"] = {
+                "prompt": self.usage.prompt_tokens,
+                "completion": self.usage.completion_tokens,
+            }
+        return made
+
+
+def printable(text: str) -> bytes:
+    """``text`` as the value of a header: no control characters, nothing beyond ASCII."""
+    return re.sub(r"[^\x20-\x7e]", "?", text).encode("ascii")

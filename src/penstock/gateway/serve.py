@@ -1,0 +1,218 @@
+"""Running the gateway: settings to processes, signals to what they mean.
+
+* SIGTERM, SIGINT: no new requests; running answers have their time, then they are stopped, here
+  and at their back ends.
+* SIGHUP, or a changed file: the configuration is read again. Requests under way keep the client
+  they began with; an invalid configuration is refused with its reason and the old one stays.
+
+With more than one worker, each is a process of its own that listens on the same address (the
+kernel spreads the connections), and the first process only watches over them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+import msgspec
+
+from penstock.client import Client
+from penstock.config import Settings, load
+from penstock.config.gateway import GatewaySettings
+from penstock.errors import ConfigError
+from penstock.gateway.app import Gateway
+from penstock.gateway.server import server_of
+from penstock.registry import Registry
+from penstock.types import Value
+
+_log = logging.getLogger("penstock.gateway")
+
+
+class Plan(Value, frozen=True, kw_only=True):
+    """What to serve; travels to every worker.
+
+    Attributes:
+        config: the configuration file, or None for the usual places.
+        overrides: dotted key -> value, as given by arguments.
+        insecure: listen beyond this machine without keys.
+        quiet: no line for each request.
+    """
+
+    config: str | None = None
+    overrides: Mapping[str, Any] = {}
+    insecure: bool = False
+    quiet: bool = False
+
+    def settings(self) -> Settings:
+        """The settings as they are now.
+
+        Raises:
+            ConfigError: they are wrong; file, key and line are named.
+        """
+        return load(self.config, overrides=self.overrides, known=Registry().key_names)
+
+
+def run(plan: Plan, announce: Callable[[GatewaySettings], None]) -> None:
+    """Serve until a signal ends it.
+
+    Args:
+        announce: called with the settings, the real port in them, once it listens.
+
+    Raises:
+        ConfigError: the settings are wrong, or the address cannot be listened on.
+    """
+    settings = plan.settings()
+    check_exposure(settings.gateway, insecure=plan.insecure)
+    listener = listen(settings.gateway)
+    serving = msgspec.structs.replace(settings.gateway, port=listener.getsockname()[1])
+    if serving.workers == 1:
+        _work(plan, listener, lambda: announce(serving))
+    else:
+        _watch_over(plan, serving, listener, lambda: announce(serving))
+
+
+def check_exposure(settings: GatewaySettings, *, insecure: bool) -> None:
+    """Refuse to listen beyond this machine where everybody could ask (threats row 14).
+
+    Raises:
+        ConfigError: keys are missing.
+    """
+    if insecure or settings.keys or settings.key_file or is_loopback(settings.host):
+        return
+    raise ConfigError(
+        f"{settings.host} can be reached from other machines, and there are no keys; make one with "
+        "`penstock keys create NAME`, or say --insecure",
+        param="gateway.host",
+    )
+
+
+def is_loopback(host: str) -> bool:
+    """True where only this machine can reach ``host``."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def listen(settings: GatewaySettings, *, shared: bool = False) -> socket.socket:
+    """A socket bound to the configured address.
+
+    Args:
+        shared: further processes bind the same address.
+
+    Raises:
+        ConfigError: the address is taken, or is none of this machine's.
+    """
+    place = f"{settings.host}:{settings.port}"
+    try:
+        family, _, _, _, address = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        listener.bind(address)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot listen on {place}: {error.strerror or error}; choose another with --port",
+            param="gateway.port",
+        ) from None
+    return listener
+
+
+# -- one process ---------------------------------------------------------------------------------
+
+
+def _work(plan: Plan, listener: socket.socket, on_started: Callable[[], None]) -> None:
+    set_up_logs(quiet=plan.quiet)
+    with contextlib.suppress(KeyboardInterrupt):  # the server has ended in order by then
+        if sys.platform == "win32":
+            asyncio.run(_serve(plan, listener, on_started))
+        else:
+            import uvloop
+
+            uvloop.run(_serve(plan, listener, on_started))
+
+
+async def _serve(plan: Plan, listener: socket.socket, on_started: Callable[[], None]) -> None:
+    settings = plan.settings()
+    gateway = Gateway(Client(config=settings), settings.gateway, reread=plan.settings)
+    if hasattr(signal, "SIGHUP"):
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, gateway.reload)
+    await server_of(gateway, on_started=on_started).serve(sockets=[listener])
+
+
+def set_up_logs(*, quiet: bool) -> None:
+    """One line of JSON for each request, and the gateway's own words, on stderr."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    access = logging.getLogger("penstock.access")
+    access.setLevel(logging.WARNING if quiet else logging.INFO)
+    access.addHandler(handler)
+    access.propagate = False
+    own = logging.getLogger("penstock")
+    told = logging.StreamHandler(sys.stderr)
+    told.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+    own.addHandler(told)
+    own.setLevel(logging.INFO)
+
+
+# -- several processes ---------------------------------------------------------------------------
+
+
+def _watch_over(
+    plan: Plan, settings: GatewaySettings, held: socket.socket, on_started: Callable[[], None]
+) -> None:
+    """Start the workers, pass signals on, and replace one that dies.
+
+    ``held`` keeps the port while the workers come and go; it never listens itself.
+    """
+    processes = multiprocessing.get_context("spawn")
+    port = settings.port
+    held.close()
+    held = listen(settings, shared=True)
+    stopping = False
+    workers: list[BaseProcess] = []
+
+    def start() -> BaseProcess:
+        worker = processes.Process(target=_worker, args=(plan, port), daemon=False)
+        worker.start()
+        return worker
+
+    def tell(number: int, frame: object = None) -> None:
+        nonlocal stopping
+        stopping = stopping or number != signal.SIGHUP
+        for worker in workers:
+            if worker.is_alive() and worker.pid is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(worker.pid, number)
+
+    for name in ("SIGTERM", "SIGINT", "SIGHUP"):
+        signal.signal(getattr(signal, name), tell)
+    workers += [start() for _ in range(settings.workers)]
+    on_started()
+    while any(worker.is_alive() for worker in workers) or not stopping:
+        for index, worker in enumerate(workers):
+            worker.join(0.1)
+            if not stopping and not worker.is_alive():
+                _log.error("a worker ended with code %s; starting another", worker.exitcode)
+                workers[index] = start()
+    held.close()
+
+
+def _worker(plan: Plan, port: int) -> None:
+    settings = msgspec.structs.replace(plan.settings().gateway, port=port)
+    _work(plan, listen(settings, shared=True), lambda: None)

@@ -1,0 +1,197 @@
+"""``POST /v1/chat/completions``: bodies to questions, events to chunks. Pure.
+
+Source: ``openai-surface.md`` sections 1 and 2. A frame of the stream is one precomputed head, the
+JSON string of the piece, and one precomputed tail: the stream is written at the price of encoding
+its text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from penstock.gateway.errors import Failure
+from penstock.gateway.surfaces.surface import comment, warning
+from penstock.types import (
+    Event,
+    Finished,
+    Reasoning,
+    Reply,
+    Text,
+    ToolCall,
+    ToolCallPart,
+    Usage,
+    Waiting,
+)
+
+_encode = msgspec.json.Encoder().encode
+_REASONS = frozenset({"stop", "length", "tool_calls", "content_filter", "function_call"})
+DONE = b"data: [DONE]\n\n"
+
+
+def reason_of(reason: str | None) -> str:
+    """The nearest of OpenAI's finish reasons; ``stop`` where the back end has another word."""
+    if reason in _REASONS:
+        return str(reason)
+    return "length" if reason in ("max_tokens", "eos_token_limit") else "stop"
+
+
+def usage_of(usage: Usage | None) -> dict[str, Any] | None:
+    """OpenAI's ``usage``; None where one of the counts is not known: a 0 would be made up."""
+    if usage is None or usage.prompt_tokens is None or usage.completion_tokens is None:
+        return None
+    prompt, completion = usage.prompt_tokens, usage.completion_tokens
+    made: dict[str, Any] = {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": usage.total_tokens or prompt + completion,
+    }
+    if usage.estimated:
+        made["estimated"] = True
+    return made
+
+
+def joined_usage(usages: Sequence[Usage | None]) -> Usage | None:
+    """The usage of several choices; unknown as soon as one is."""
+    known = [usage for usage in usages if usage is not None]
+    if len(known) != len(usages) or not known:
+        return None
+    if len(known) == 1:
+        return known[0]
+    return Usage(
+        prompt_tokens=sum(usage.prompt_tokens or 0 for usage in known),
+        completion_tokens=sum(usage.completion_tokens or 0 for usage in known),
+        estimated=any(usage.estimated for usage in known),
+    )
+
+
+class ChatWriter:
+    """The chunks, or the one body, of a chat completion.
+
+    Args:
+        id: ``chatcmpl-...``.
+        model: the name that was asked for.
+        created: seconds since 1970.
+        usage: the caller asked for ``stream_options.include_usage``.
+        copies: choices of the answer.
+    """
+
+    def __init__(self, id: str, model: str, created: int, *, usage: bool, copies: int = 1) -> None:
+        self._usage = usage
+        self._copies = copies
+        self._id, self._model, self._created = id, model, created
+        facts = _encode({"id": id, "object": "chat.completion.chunk", "created": created})
+        self._front = b"data: " + facts[:-1] + b',"model":' + _encode(model) + b',"choices":['
+        unknown = b',"usage":null}\n\n' if usage else b"}\n\n"
+        self._close = b"]" + unknown
+        self._heads = [self._front + b'{"index":%d,"delta":' % index for index in range(copies)]
+        self._tail = b',"logprobs":null,"finish_reason":null}' + self._close
+        self._text_heads = [head + b'{"content":' for head in self._heads]
+        self._text_tail = b"}" + self._tail
+
+    def opening(self) -> bytes:
+        """The role of each choice, once."""
+        return b"".join(
+            head + b'{"role":"assistant","content":""}' + self._tail for head in self._heads
+        )
+
+    def events(self, events: Sequence[Event], choice: int) -> bytes:
+        """One chunk for each piece."""
+        head, tail = self._text_heads[choice], self._text_tail
+        if len(events) == 1 and type(events[0]) is Text:
+            return head + _encode(events[0].text) + tail
+        parts: list[bytes] = []
+        for event in events:
+            if type(event) is Text:
+                parts += (head, _encode(event.text), tail)
+            else:
+                parts.append(self._other(event, choice))
+        return b"".join(parts)
+
+    def _other(self, event: Event, choice: int) -> bytes:
+        if isinstance(event, Reasoning):
+            return self._delta({"reasoning_content": event.text}, choice)
+        if isinstance(event, ToolCall):
+            return self._delta({"tool_calls": [_tool_delta(event)]}, choice)
+        if isinstance(event, Waiting):
+            return comment(event)
+        return b""
+
+    def _delta(self, delta: dict[str, Any], choice: int) -> bytes:
+        return self._heads[choice] + _encode(delta) + self._tail
+
+    def finished(self, end: Finished, choice: int) -> bytes:
+        """An empty delta with the finish reason."""
+        notes = b"".join(warning(notice.code, notice.detail) for notice in end.warnings)
+        reason = _encode(reason_of(end.finish_reason))
+        return (
+            notes
+            + self._heads[choice]
+            + b'{},"logprobs":null,"finish_reason":'
+            + reason
+            + b"}"
+            + self._close
+        )
+
+    def closing(self, ends: Sequence[Finished]) -> bytes:
+        """The usage, if it was asked for, and the end mark."""
+        if not self._usage:
+            return DONE
+        usage = usage_of(joined_usage([end.usage for end in ends]))
+        return self._front + b'],"usage":' + _encode(usage) + b"}\n\n" + DONE
+
+    def failed(self, failure: Failure) -> bytes:
+        """The error event; no end mark follows."""
+        return b"data: " + failure.body() + b"\n\n"
+
+    def whole(self, replies: Sequence[Reply]) -> bytes:
+        """The ``chat.completion`` object."""
+        return _encode(
+            {
+                "id": self._id,
+                "object": "chat.completion",
+                "created": self._created,
+                "model": self._model,
+                "choices": [_choice(reply, index) for index, reply in enumerate(replies)],
+                "usage": usage_of(joined_usage([reply.usage for reply in replies])),
+            }
+        )
+
+    def refused(self, failure: Failure) -> bytes:
+        """OpenAI's error body."""
+        return failure.body()
+
+
+def _tool_delta(event: ToolCall) -> dict[str, Any]:
+    function: dict[str, Any] = {"arguments": event.arguments}
+    made: dict[str, Any] = {"index": event.index}
+    if event.id is not None:
+        made |= {"id": event.id, "type": "function"}
+    if event.name is not None:
+        function = {"name": event.name, **function}
+    return {**made, "function": function}
+
+
+def _choice(reply: Reply, index: int) -> dict[str, Any]:
+    message: dict[str, Any] = {"role": "assistant", "content": reply.text, "refusal": None}
+    if reply.reasoning:
+        message["reasoning_content"] = reply.reasoning
+    if reply.tool_calls:
+        message["tool_calls"] = [_tool_call(call) for call in reply.tool_calls]
+        message["content"] = reply.text or None
+    return {
+        "index": index,
+        "message": message,
+        "logprobs": None,
+        "finish_reason": reason_of(reply.finish_reason),
+    }
+
+
+def _tool_call(call: ToolCallPart) -> dict[str, Any]:
+    return {
+        "id": call.id,
+        "type": "function",
+        "function": {"name": call.name, "arguments": call.arguments},
+    }
