@@ -43,6 +43,18 @@ OPTIONS: dict[str, dict[str, object]] = {
     "openassistant": {"patience": 0.02, "tick": 0.01},
 }
 
+STREAMS = {
+    "allenai": "/v4/threads/",
+    "openassistant": "/events",
+    "h2o": "/conversation/.",
+    "tgi": "/generate_stream",
+    "chatui": "/conversation/.",
+    "replicate": "stream",
+    "cog": "/predictions",
+    "openai": "/chat/completions",
+}
+"""Paths of the requests whose answer is the stream."""
+
 
 def frame(text: str, finish: str | None = None) -> bytes:
     """An event of an OpenAI-compatible stream."""

@@ -218,7 +218,8 @@ async def test_row_20_nor_one_that_comes_while_the_connection_is_idle(
 
 
 async def test_row_28_interim_answers_for_ever_are_inside_the_limit() -> None:
-    steps = sends(*[b"HTTP/1.1 103 Hints\r\n\r\n", Pause(0.005)] * 4000)
+    hints = [Send(b"HTTP/1.1 103 Hints\r\n\r\n"), Pause(0.005)]
+    steps: list[Step] = [Request(), *hints * 4000]
     async with saying(steps, timeout=Timeouts(first_content=0.2)) as here:
         outcome = await here.ask()
         assert outcome.kind == "timeout"
