@@ -22,7 +22,7 @@ import pytest
 from penstock import Client
 from penstock.errors import StreamCancelledError
 from penstock.providers import H2o
-from penstock.providers.framework import AsyncResult
+from penstock.providers.results import AsyncResult
 from penstock.sandbox import Sandbox
 
 SOURCES = str(Path(__file__).parents[1] / "src")

@@ -20,7 +20,7 @@ from io import StringIO
 from typing import Self
 
 from penstock.errors import PenstockError, ProtocolError, StreamCancelledError
-from penstock.keeper import Hold, hold
+from penstock.keeper import Hold, Owner, hold
 from penstock.provider import EventStream
 from penstock.types import (
     Conversation,
@@ -38,6 +38,52 @@ from penstock.types import (
 )
 
 Opener = Callable[[], EventStream]
+
+
+class Facts:
+    """What is known of an answer, for the objects that hand out its stream in another form."""
+
+    _stream: AnswerStream
+
+    @property
+    def provider(self) -> str:
+        """Name of the provider."""
+        return self._stream.provider
+
+    @property
+    def model(self) -> str:
+        """The model asked for."""
+        return self._stream.model
+
+    @property
+    def started(self) -> Started | None:
+        """Ids the server gave, once known."""
+        return self._stream.started
+
+    @property
+    def partial(self) -> str:
+        """The text received so far."""
+        return self._stream.partial
+
+    @property
+    def finish_reason(self) -> FinishReason | None:
+        """Why the answer ended; None before its end."""
+        return self._stream.finish_reason
+
+    @property
+    def usage(self) -> Usage | None:
+        """Token counts, where the server sent them."""
+        return self._stream.usage
+
+    @property
+    def conversation(self) -> Conversation | None:
+        """The native conversation, moved on by this turn; None before its end."""
+        return self._stream.conversation
+
+    @property
+    def warnings(self) -> tuple[Notice, ...]:
+        """What to know about the answer although it is whole."""
+        return self._stream.warnings
 
 
 class AnswerStream:
@@ -58,7 +104,9 @@ class AnswerStream:
         owner: the session whose end is this stream's end.
     """
 
-    def __init__(self, opener: Opener, *, provider: str, model: str, owner: object = None) -> None:
+    def __init__(
+        self, opener: Opener, *, provider: str, model: str, owner: Owner | None = None
+    ) -> None:
         self.provider = provider
         self.model = model
         self.started: Started | None = None
@@ -284,6 +332,8 @@ class AnswerStream:
 
     def _complete(self, error: PenstockError) -> None:
         self._ended = True
+        if self._owner is not None:
+            self._owner.clean(error)
         error.provider = error.provider or self.provider
         error.model = error.model or self.model
         error.partial = error.partial or self.partial

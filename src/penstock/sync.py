@@ -6,26 +6,22 @@ this works inside a running loop, too.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, Self, Unpack
 
 from penstock import client as async_client
 from penstock.client import CallParameters, ClientArguments
 from penstock.config import Settings
 from penstock.portal import portal
-from penstock.stream import AnswerStream
+from penstock.stream import AnswerStream, Facts
 from penstock.types import (
     ChatRequest,
     Conversation,
     Event,
-    FinishReason,
     Messages,
     ModelInfo,
-    Notice,
     Reply,
-    Started,
     Text,
-    Usage,
 )
 
 
@@ -116,7 +112,7 @@ class Client:
         portal.call(lambda: self._client.delete(model, conversation))
 
 
-class Answer:
+class Answer(Facts):
     """One answer: an iterator of events and a context manager; see ``AnswerStream``.
 
     One network read crosses the threads as one batch, not one hop for each token.
@@ -159,36 +155,6 @@ class Answer:
         """Leave the answer; before its end this stops the remote side."""
         if self._client.open:  # else the client has left it
             portal.call(self._stream.aclose)
-
-    @property
-    def started(self) -> Started | None:
-        """Ids the server gave, once known."""
-        return self._stream.started
-
-    @property
-    def partial(self) -> str:
-        """The text received so far."""
-        return self._stream.partial
-
-    @property
-    def finish_reason(self) -> FinishReason | None:
-        """Why the answer ended; None before its end."""
-        return self._stream.finish_reason
-
-    @property
-    def usage(self) -> Usage | None:
-        """Token counts, where the server sent them."""
-        return self._stream.usage
-
-    @property
-    def conversation(self) -> Conversation | None:
-        """The native conversation, moved on by this turn."""
-        return self._stream.conversation
-
-    @property
-    def warnings(self) -> Sequence[Notice]:
-        """What to know about the answer although it is whole."""
-        return self._stream.warnings
 
 
 async def _made(arguments: ClientArguments) -> async_client.Client:

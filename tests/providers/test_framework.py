@@ -13,7 +13,7 @@ import pytest
 
 from penstock.errors import BadRequestError, ModelNotFoundError, PenstockError
 from penstock.providers import OpenAICompatible
-from penstock.providers.framework import AsyncResult, SyncResult
+from penstock.providers.results import AsyncResult, SyncResult
 from penstock.sandbox import Sandbox
 from penstock.transport import Session
 

@@ -8,196 +8,32 @@ implementation. No call writes state of a class.
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from difflib import get_close_matches
-from types import MappingProxyType, TracebackType
-from typing import Any, ClassVar, Self
+from types import MappingProxyType
+from typing import Any, ClassVar
 
-from penstock.portal import portal
+from penstock.errors import PenstockError
+from penstock.keeper import Owner
 from penstock.prompts import Media, parse_messages
 from penstock.provider import EventStream, Provider, ProviderConfig, SessionConfig
 from penstock.providers.checks import check_model
+from penstock.providers.results import AsyncResult, SyncResult, WholeResult
 from penstock.stream import AnswerStream
 from penstock.transport import Session, shielded
 from penstock.types import (
     ChatRequest,
     Conversation,
-    FinishReason,
     Messages,
-    Notice,
     Sampling,
-    Text,
     Timeouts,
-    Usage,
 )
 from penstock.wire.request import base_url_of
 
 ProviderFactory = Callable[[Session, ProviderConfig], Provider]
 
 _UNSHOWN = ("cls", "kwargs")
-
-
-class AsyncResult:
-    """What ``create_async_generator`` returns: an async iterator that can be awaited, too.
-
-    It yields the pieces of text exactly as they came, never an empty one, and after them the
-    conversation where that was asked for. Awaiting it gives itself. It is an async context
-    manager; left early, it frees the connection and cleans up the remote side.
-    """
-
-    def __init__(self, stream: AnswerStream, *, return_conversation: bool = False) -> None:
-        self._stream = stream
-        self._return_conversation = return_conversation
-        self._pieces: Iterator[Any] = iter(())
-
-    @property
-    def provider(self) -> str:
-        """Name of the provider."""
-        return self._stream.provider
-
-    @property
-    def model(self) -> str:
-        """The model asked for."""
-        return self._stream.model
-
-    @property
-    def finish_reason(self) -> FinishReason | None:
-        """Why the answer ended; None before its end."""
-        return self._stream.finish_reason
-
-    @property
-    def usage(self) -> Usage | None:
-        """Token counts, where the server sent them."""
-        return self._stream.usage
-
-    @property
-    def conversation(self) -> Conversation | None:
-        """The native conversation, after the end."""
-        return self._stream.conversation
-
-    @property
-    def warnings(self) -> tuple[Notice, ...]:
-        """What to know about the answer although it is whole."""
-        return self._stream.warnings
-
-    def __await__(self) -> Generator[None, None, Self]:
-        return self
-        yield  # a generator that ends at once: awaiting needs no I/O
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Any:
-        while True:
-            for piece in self._pieces:
-                return piece
-            items = await self.more()
-            if items is None:
-                raise StopAsyncIteration
-            self._pieces = iter(items)
-
-    async def more(self) -> list[Any] | None:
-        """All that the next network read brings, perhaps nothing; None after the end."""
-        batch = await self._stream.next_batch()
-        if batch is not None:
-            return [event.text for event in batch if isinstance(event, Text)]
-        if self._return_conversation and self._stream.conversation is not None:
-            self._return_conversation = False
-            return [self._stream.conversation]
-        return None
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
-
-    async def aclose(self) -> None:
-        """Leave the answer; the remote side is stopped and cleaned up."""
-        await self._stream.aclose()
-
-    async def whole(self) -> str:
-        """The whole text; the server's final one where its protocol calls that one right."""
-        return (await self._stream.reply()).text
-
-
-class SyncResult:
-    """What ``create_completion`` returns: a plain iterator of pieces and a context manager.
-
-    One network read crosses the threads at once, not one hop for each piece.
-    """
-
-    def __init__(self, make: Callable[[], AsyncResult]) -> None:
-        self._make = make
-        self._pieces: Iterator[Any] = iter(())
-        self._result: AsyncResult | None = None
-        self._ended = False
-        self._held = False
-
-    def __iter__(self) -> Self:
-        return self
-
-    def __next__(self) -> Any:
-        while not self._ended:
-            for piece in self._pieces:
-                return piece
-            self._pieces = iter(self._more())
-        raise StopIteration
-
-    def _more(self) -> list[Any]:
-        result = self._result = self._result or self._make()
-        if not self._held:
-            portal.acquire(self)
-            self._held = True
-        try:
-            items = portal.call(result.more)
-        except BaseException:
-            self.close()
-            raise
-        if items is None:
-            self.close()
-        return items or []
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        if self._held and self._result is not None:
-            portal.discard(self._result.aclose)
-
-    def close(self) -> None:
-        """Leave the answer; the remote side is stopped and cleaned up."""
-        self._ended = True
-        held, self._held = self._held, False
-        if held and self._result is not None:
-            try:
-                portal.call(self._result.aclose)
-            finally:
-                portal.release(self)
-
-    @property
-    def finish_reason(self) -> FinishReason | None:
-        """Why the answer ended; None before its end."""
-        return self._result.finish_reason if self._result else None
-
-    @property
-    def usage(self) -> Usage | None:
-        """Token counts, where the server sent them."""
-        return self._result.usage if self._result else None
-
-    @property
-    def conversation(self) -> Conversation | None:
-        """The native conversation, after the end."""
-        return self._result.conversation if self._result else None
 
 
 class _Params:
@@ -251,10 +87,8 @@ class AsyncGeneratorProvider:
         Raises:
             TypeError: an unknown parameter. PenstockError: while iterating.
         """
-        cls.create_async_generator(model, messages, **kwargs)  # complain at once, open nothing
-        if stream:
-            return SyncResult(lambda: cls.create_async_generator(model, messages, **kwargs))
-        return _WholeResult(lambda: cls.create_async_generator(model, messages, **kwargs))
+        result = cls.create_async_generator(model, messages, **kwargs)  # opens nothing yet
+        return SyncResult(result) if stream else WholeResult(result)
 
     @classmethod
     async def create_async(cls, model: str, messages: Messages, **kwargs: Any) -> str:
@@ -319,27 +153,40 @@ class AsyncGeneratorProvider:
             request: makes the request; its errors are raised by the first item.
             session: the caller's own, or None for one that ends with the call.
         """
+        used: AbstractAsyncContextManager[Session]
+        owner: Owner
+        if session is None:
+            used = owner = _OwnSession(config.proxy)
+        else:
+            used, owner = nullcontext(session), session
 
         def opener() -> EventStream:
-            return _opened(factory, config, request, session)
+            return _opened(factory, config, request, used)
 
-        stream = AnswerStream(opener, provider=config.name, model=model, owner=session)
+        stream = AnswerStream(opener, provider=config.name, model=model, owner=owner)
         return AsyncResult(stream, return_conversation=return_conversation)
 
 
-class _WholeResult(SyncResult):
-    """The whole answer as one piece (``stream=False``)."""
+class _OwnSession:
+    """A session that is made when its one call begins, and ends with it."""
 
-    def __next__(self) -> str:
-        if self._ended:
-            raise StopIteration
-        self._ended = True
-        portal.acquire()
-        try:
-            result = self._result = self._make()
-            return portal.call(result.whole)
-        finally:
-            portal.release()
+    def __init__(self, proxy: str | None) -> None:
+        self._proxy = proxy
+        self._session: Session | None = None
+
+    def clean(self, error: PenstockError) -> None:
+        """As ``Session.clean``; before the call has begun there is nothing to take out."""
+        if self._session is not None:
+            self._session.clean(error)
+
+    async def __aenter__(self) -> Session:
+        self._session = Session(SessionConfig(proxy=self._proxy))
+        return self._session
+
+    async def __aexit__(self, *_: object) -> None:
+        session = self._session
+        if session is not None:
+            await shielded(lambda: session.aclose(60.0))
 
 
 @asynccontextmanager
@@ -347,18 +194,10 @@ async def _opened(
     factory: ProviderFactory,
     config: ProviderConfig,
     request: Callable[[], ChatRequest],
-    session: Session | None,
+    session: AbstractAsyncContextManager[Session],
 ) -> AsyncIterator[AsyncIterator[Sequence[Any]]]:
-    if session is not None:
-        async with factory(session, config).stream(request()) as batches:
-            yield batches
-        return
-    own = Session(SessionConfig(proxy=config.proxy))
-    try:
-        async with factory(own, config).stream(request()) as batches:
-            yield batches
-    finally:
-        await shielded(lambda: own.aclose(60.0))
+    async with session as used, factory(used, config).stream(request()) as batches:
+        yield batches
 
 
 class ProviderModelMixin:

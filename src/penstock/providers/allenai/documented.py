@@ -18,11 +18,11 @@ from penstock.providers.allenai.models import (
 from penstock.providers.allenai.provider import create
 from penstock.providers.framework import (
     AsyncGeneratorProvider,
-    AsyncResult,
     ProviderModelMixin,
     config_of,
     request_of,
 )
+from penstock.providers.results import AsyncResult
 from penstock.transport import Session
 from penstock.types import ChatRequest, Messages, Timeouts
 

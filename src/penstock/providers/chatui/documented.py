@@ -10,11 +10,11 @@ from penstock.providers.chatui.conversation import ChatUIConversation
 from penstock.providers.chatui.provider import create
 from penstock.providers.framework import (
     AsyncGeneratorProvider,
-    AsyncResult,
     ProviderModelMixin,
     config_of,
     request_of,
 )
+from penstock.providers.results import AsyncResult
 from penstock.transport import Session
 from penstock.types import ChatRequest, Conversation, Messages, Timeouts
 

@@ -7,13 +7,13 @@ from typing import Any, ClassVar
 
 from penstock.providers.framework import (
     AsyncGeneratorProvider,
-    AsyncResult,
     config_of,
     request_of,
 )
 from penstock.providers.h2o.conversation import H2oConversation
 from penstock.providers.h2o.models import ALIASES, DEFAULT_MODEL, MODELS, URL
 from penstock.providers.h2o.provider import create
+from penstock.providers.results import AsyncResult
 from penstock.transport import Session
 from penstock.types import ChatRequest, Conversation, Messages, Timeouts
 

@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 from penstock.prompts import Media
 from penstock.providers.framework import (
     AsyncGeneratorProvider,
-    AsyncResult,
     ProviderModelMixin,
     config_of,
     request_of,
 )
 from penstock.providers.openai_compatible.provider import create
+from penstock.providers.results import AsyncResult
 from penstock.transport import Session
 from penstock.types import Messages, Timeouts
 
@@ -49,7 +49,7 @@ class OpenAICompatible(AsyncGeneratorProvider, ProviderModelMixin):
         extra_data: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> AsyncResult:
-        """The answer as pieces of text; see ``penstock.providers.framework``.
+        """The answer as pieces of text; see ``penstock.providers.results``.
 
         Args:
             base_url: the server's address, as in ``http://host:8000/v1``.

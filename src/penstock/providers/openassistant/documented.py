@@ -9,7 +9,6 @@ from penstock.prompts import filter_none, get_cookies
 from penstock.provider import Provider, ProviderConfig
 from penstock.providers.framework import (
     AsyncGeneratorProvider,
-    AsyncResult,
     ProviderModelMixin,
     config_of,
     request_of,
@@ -17,6 +16,7 @@ from penstock.providers.framework import (
 from penstock.providers.openassistant.models import DEFAULT_MODEL, MODELS
 from penstock.providers.openassistant.provider import OpenAssistantProvider
 from penstock.providers.openassistant.slots import process_slot
+from penstock.providers.results import AsyncResult
 from penstock.transport import Session
 from penstock.types import ChatRequest, Conversation, Messages, Timeouts
 

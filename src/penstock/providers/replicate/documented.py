@@ -11,13 +11,13 @@ import msgspec
 from penstock.prompts import Media
 from penstock.providers.framework import (
     AsyncGeneratorProvider,
-    AsyncResult,
     ProviderModelMixin,
     config_of,
     request_of,
 )
 from penstock.providers.replicate.models import DEFAULT_MODEL
 from penstock.providers.replicate.provider import create
+from penstock.providers.results import AsyncResult
 from penstock.transport import Session
 from penstock.types import ChatRequest, Message, Messages, Timeouts
 
@@ -67,7 +67,7 @@ class Replicate(AsyncGeneratorProvider, ProviderModelMixin):
         media: Media = (),
         **kwargs: Any,
     ) -> AsyncResult:
-        """The answer as pieces of text; see ``penstock.providers.framework``.
+        """The answer as pieces of text; see ``penstock.providers.results``.
 
         Args:
             timeout: seconds of waiting for the first piece, or between two; a stream that is
