@@ -173,8 +173,8 @@ _READ = frozenset({b"accept-encoding", b"if-none-match"})
 
 def _takes_gzip(accepted: bytes) -> bool:
     """Whether ``gzip`` is named, and not by ``gzip;q=0``."""
-    for entry in accepted.lower().split(b","):
-        name, _, quality = entry.replace(b" ", b"").partition(b";q=")
+    for entry in accepted.lower().replace(b" ", b"").split(b","):
+        name, _, quality = entry.partition(b";q=")
         if name == b"gzip":
-            return quality.strip(b"0.") != b"" or quality == b""
+            return quality not in {b"0", b"0.0", b"0.00", b"0.000"}
     return False
