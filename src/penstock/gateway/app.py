@@ -282,13 +282,14 @@ class Gateway:
 
     async def _model(self, exchange: Exchange, receive: Receive, send: Send) -> None:
         id = exchange.parameters["id"]
-        for model in await self.catalogue.models():
-            if model["id"] == id:
-                await _ok(exchange, send, model)
-                return
-        raise Refused(
-            refusal(404, f"there is no model {id[:200]!r}", param="model", code="model_not_found")
-        )
+        model = await self.catalogue.find(id)
+        if model is None:
+            raise Refused(
+                refusal(
+                    404, f"there is no model {id[:200]!r}", param="model", code="model_not_found"
+                )
+            )
+        await _ok(exchange, send, model)
 
     async def _readiness(self, exchange: Exchange, receive: Receive, send: Send) -> None:
         if not self.ready:
