@@ -12,7 +12,6 @@ Laws:
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing
 from functools import partial
@@ -50,13 +49,10 @@ from penstock.providers.allenai.dialect.forms import (
 from penstock.providers.allenai.dialect.lists import models_of, roots_of
 from penstock.providers.allenai.dialect.turns import Turn, turns_of
 from penstock.providers.allenai.models import DEFAULT_HOST, HOSTS
-from penstock.providers.common import Call, usable
+from penstock.providers.common import Call, patience, usable
 from penstock.transport import Response
 from penstock.types import ChatRequest, Event, Finished, Timeouts
 from penstock.wire.request import header_value
-
-CLEANUP_WAIT = 1.0
-"""Seconds a caller waits for the deletion of its thread; later it goes on in the outbox."""
 
 _SWEEPS = (0.0, 0.3, 1.0)
 """Pauses before each look for a thread whose name never came."""
@@ -75,7 +71,6 @@ class Exchange:
     def __init__(self, call: Call, request: ChatRequest) -> None:
         self.call = call
         self.base = base_of(call)
-        self.cut = False
         self._request = request
         self._turns = turns_of(request)
         self._conversation = _own(request)
@@ -126,9 +121,6 @@ class Exchange:
             told = decoder.reported or error
             told.status = told.status or response.status
             raise told from None
-        except asyncio.CancelledError:
-            self.cut = True
-            raise
 
     def _finished(self, end: Finished) -> Finished:
         self._ended = True
@@ -257,18 +249,20 @@ class Exchange:
 
     # -- the cleanup ---------------------------------------------------------------------------
 
-    async def settle(self, *, hurry: bool) -> None:
-        """Delete the thread that nobody keeps; with ``hurry`` without waiting for it."""
+    async def settle(self) -> None:
+        """Delete the thread that nobody keeps. To be called at every end.
+
+        A cancellation passes through at once; the deletion goes on in the outbox.
+        """
         conversation = self._conversation
         if conversation is not None and (self._ended or conversation.id is not None):
             return
-        wait = 0.0 if hurry else CLEANUP_WAIT
         name, outbox = self.call.config.name, self.call.session.outbox
         root = self._decoder.root if self._decoder is not None else None
         if root is not None:
             call, headers = self.call.again(), self._headers
             undo = partial(remove, call, root, headers)
-            await outbox.settle(f"{name}: delete thread {root}", undo, wait=wait)
+            await outbox.settle(f"{name}: delete thread {root}", undo, wait=patience())
         elif self._asked and conversation is None and self.call.config.api_key is None:
             label = f"{name}: find and delete a thread that was not named"
             await outbox.settle(label, self._sweep, wait=0.0)

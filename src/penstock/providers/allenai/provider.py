@@ -54,20 +54,18 @@ class AllenAIProvider:
 
     @asynccontextmanager
     async def stream(self, request: ChatRequest) -> AsyncIterator[AsyncIterator[Batch]]:
-        """Answer one turn, as the contract of ``penstock.provider`` says."""
+        """Answer one turn, as the contract of ``penstock.provider`` says.
+
+        Leaving early closes the connection and deletes the thread that nobody keeps.
+        """
         check_request(request, self.capabilities, self.name)
         request = msgspec.structs.replace(request, model=resolve(request.model))
         exchange = Exchange(self._call(), request)
-        hurry = True
         try:
             async with AsyncExitStack() as stack, held(await exchange.start(stack)) as batches:
                 yield batches
-            hurry = exchange.cut
-        except PenstockError:
-            hurry = False
-            raise
         finally:
-            await exchange.settle(hurry=hurry)
+            await exchange.settle()
 
     async def models(self) -> Sequence[ModelInfo]:
         """The visible models of the server's list, or those that the configuration names.
