@@ -214,7 +214,7 @@ class Registry:
         if provider in known:
             return provider, name
         candidates = sorted(known) if slash else sorted({*known, *aliases})
-        close = get_close_matches(provider, candidates, n=1, cutoff=0.6)
+        close = get_close_matches(provider, candidates, n=1, cutoff=0.65)
         hint = "a model is written provider/model, and `penstock providers` lists all providers"
         if close:
             meant = f"{close[0]}{slash}{name}"

@@ -17,9 +17,49 @@ proxy = "http://user:geheim-2@127.0.0.1:2"
 [providers.h2o.headers]
 x-token = "geheim-3"
 [providers.openassistant]
+base_url = "http://127.0.0.1:3"
 cookies = { session = "geheim-4" }
-options = { trusted_client = { api_key = "geheim-5" } }
+options = { trusted_client = "geheim-5" }
 """
+WRONG = """\
+default_model = "hh2o/x"
+[aliases]
+quick = "ollama/a"
+fast = "nosuch/x"
+loop = "quick"
+away = "chatui/x"
+[connection]
+ca_bundle = "gone.pem"
+[providers.h2o]
+base_url = "http://127.0.0.1:1"
+dialect = "tgii"
+[providers.replicate]
+options = { poll_intervall = "geheim" }
+[providers.replicate.timeouts]
+idle = 4
+[providers.tgi]
+timeout = 3
+[providers.allenia]
+base_url = "http://127.0.0.1:1"
+[providers.openassistant]
+base_url = "http://127.0.0.1:1"
+[providers.openassistant.options]
+trusted_client = { api_key = "geheim" }
+"""
+MISTAKES = [
+    "8: connection.ca_bundle: there is no file gone.pem",
+    "11: providers.h2o.dialect: dialect must be one of chat-ui-2023, tgi, not 'tgii'",
+    (
+        "13: providers.replicate.options.poll_intervall: poll_intervall is not a parameter of this "
+        "provider; did you mean poll_interval?"
+    ),
+    "16: providers.tgi.base_url: text-generation-inference has no public server",
+    "23: providers.openassistant.options.trusted_client: trusted_client must hold the texts",
+    "4: aliases.fast: 'nosuch/x' names no provider",
+    "5: aliases.loop: 'quick' is an alias, too; name the model itself",
+    "6: aliases.away: chat-ui has no public server",
+    "1: default_model: 'hh2o/x' names no provider; did you mean 'h2o/x'?",
+]
 
 
 def lines(out: str) -> dict[str, list[str]]:
@@ -78,6 +118,43 @@ def test_check_says_right_or_what_is_wrong(run: Run, workplace: Path) -> None:
     assert done.err == (
         "Error: penstock.toml:2: timeouts.idel: there is no such setting; did you mean idle?\n"
     )
+
+
+def test_check_names_every_mistake_with_its_place(run: Run, workplace: Path) -> None:
+    Path("penstock.toml").write_text(WRONG)
+    Path("penstock.toml").chmod(0o600)
+    done = run("config", "check")
+    assert (done.code, done.out) == (1, "")
+    assert "geheim" not in done.err
+    warning, *mistakes = done.err.splitlines()
+    assert warning.startswith("Warning: penstock.toml:18: allenia is no provider that comes with")
+    assert warning.endswith("did you mean allenai?")
+    assert len(mistakes) == len(MISTAKES)
+    for line, mistake in zip(mistakes, MISTAKES, strict=True):
+        assert line.startswith(f"Error: penstock.toml:{mistake}")
+
+
+def test_check_names_the_variable_that_is_wrong(
+    run: Run, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PENSTOCK_OLLAMA_DIALECT", "gibberish")
+    monkeypatch.setenv("PENSTOCK_PROXY", "geheim")
+    done = run("config", "check")
+    assert done.code == 1
+    assert done.err.startswith("Error: PENSTOCK_PROXY: connection.proxy: proxy must be a URL")
+    assert "geheim" not in done.err
+    monkeypatch.delenv("PENSTOCK_PROXY")
+    assert run("config", "check").err == (
+        "Error: PENSTOCK_OLLAMA_DIALECT: providers.ollama.dialect: "
+        "dialect must be chat-completions, not 'gibberish'\n"
+    )
+
+
+def test_check_knows_pools(run: Run, workplace: Path) -> None:
+    Path("penstock.toml").write_text(
+        'default_model = "both"\n[aliases]\nany = "both"\n[pools.both]\ntargets = ["ollama/a"]\n'
+    )
+    assert run("config", "check").code == 0
 
 
 def test_check_reads_the_cookie_file(run: Run, workplace: Path) -> None:

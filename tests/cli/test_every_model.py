@@ -12,8 +12,6 @@ import pytest
 
 from tests.cli.conftest import Run
 
-pytestmark = pytest.mark.slow
-
 PNG = bytes.fromhex("89504e470d0a1a0a0000000d49484452")
 
 

@@ -46,13 +46,22 @@ def path(config_path: str | None) -> None:
 def check(config_path: str | None) -> None:
     """Read everything and say whether it is right.
 
-    Exit code 1 and one sentence if it is not; warnings do not count.
+    Every provider that is configured is made, and nothing is asked of a server. Exit code 1 and a
+    sentence for each mistake; warnings do not count.
     """
+    from penstock.cli.checking import Findings
+    from penstock.cli.render import folded, warn
     from penstock.cookies import read_cookies
 
     settings = _load(config_path)
     if settings.cookies_file is not None:
         read_cookies(settings.cookies_file)
+    findings = Findings(settings)
+    warn(tuple(findings.warnings))
+    for mistake in findings.mistakes:
+        click.echo(folded(f"Error: {mistake}", err=True), err=True)
+    if findings.mistakes:
+        raise click.exceptions.Exit(1)
     count = len(settings.origins)
     where = settings.file or "no configuration file"
     click.echo(f"right: {where}, {count} setting{'' if count == 1 else 's'}", err=True)
