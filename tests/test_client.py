@@ -195,9 +195,14 @@ async def test_settings_come_from_a_file(sandbox: Sandbox, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("arguments", "error", "words"),
     [
-        ({"providers": {"h2o": {"bse_url": "x"}}}, BadRequestError, "has no setting"),
-        ({"providers": {"h2o": {"cookies": "x"}}}, BadRequestError, "has the wrong type"),
-        ({"providers": {"h2o": {"base_url": "x"}}}, BadRequestError, "http or https URL"),
+        ({"providers": {"h2o": {"bse_url": "x"}}}, ConfigError, "has no setting"),
+        ({"providers": {"h2o": {"cookies": "x"}}}, ConfigError, "has the wrong type"),
+        ({"providers": {"h2o": {"base_url": 5}}}, ConfigError, "'base_url'] has the wrong type"),
+        ({"providers": {"h2o": {"base_url": "x"}}}, ConfigError, r"\['h2o'\]: .*http"),
+        ({"providers": {"h2o": {"timeout": -1}}}, ConfigError, r"\['h2o'\]: timeout must be"),
+        ({"providers": {"x": None}}, ConfigError, "must be a mapping that holds its settings"),
+        ({"providers": {"h2o": "http://a"}}, ConfigError, "must be a mapping .* not str"),
+        ({"providers": ["h2o"]}, ConfigError, "providers must be a mapping"),
         ({"timeout": -1}, BadRequestError, "positive"),
         ({"config": "/nowhere/p.toml"}, ConfigError, "no configuration file"),
     ],

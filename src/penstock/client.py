@@ -106,7 +106,7 @@ class Client:
         self._own_session = session is None
         self._timeouts = None if timeout is None else Timeouts.of(timeout)
         self._configs = dict(self.settings.providers)
-        for name, given in (providers or {}).items():
+        for name, given in _mapping("providers", providers or {}).items():
             self._configs[name] = self._merged(name, given)
         self._providers: dict[str, Provider] = {}
         self._cleanup = cleanup
@@ -362,25 +362,39 @@ class Client:
         """What the arguments say over what was configured.
 
         A credential that was configured for one address does not travel to another.
+
+        Raises:
+            ConfigError: it is no configuration; the place in the argument is named.
         """
         if isinstance(given, ProviderConfig):
             return given
-        fields = dict(given)
+        place = f"providers[{name!r}]"
+        fields = dict(_mapping(place, given))
         base = self._configs.get(name) or ProviderConfig(name=name)
-        if "timeout" in fields:
-            fields["timeouts"] = Timeouts.of(fields.pop("timeout"))
-        if fields.get("base_url") is not None:
-            fields["base_url"] = base_url_of(fields["base_url"])
-            if fields["base_url"] != base.base_url:
-                base = base.with_(api_key=None, cookies={}, headers={}, options={})
-        _check_fields(name, fields)
+        try:
+            if "timeout" in fields:
+                fields["timeouts"] = Timeouts.of(fields.pop("timeout"))
+            _check_fields(place, fields)
+            if fields.get("base_url") is not None:
+                fields["base_url"] = base_url_of(fields["base_url"])
+                if fields["base_url"] != base.base_url:
+                    base = base.with_(api_key=None, cookies={}, headers={}, options={})
+        except BadRequestError as error:
+            raise ConfigError(f"{place}: {error.message}", provider=name) from None
         return base.with_(**fields)
 
 
 _FIELDS = {name: type_ for name, type_ in get_type_hints(ProviderConfig).items() if name != "name"}
 
 
-def _check_fields(provider: str, fields: Mapping[str, Any]) -> None:
+def _mapping(place: str, given: object) -> Mapping[str, Any]:
+    if isinstance(given, Mapping):
+        return given
+    fields = "each provider's name and configuration" if place == "providers" else "its settings"
+    raise ConfigError(f"{place} must be a mapping that holds {fields}, not {type(given).__name__}")
+
+
+def _check_fields(place: str, fields: Mapping[str, Any]) -> None:
     for field, value in fields.items():
         problem = f"has no setting; known are {', '.join(_FIELDS)} and timeout"
         if field in _FIELDS:
@@ -390,7 +404,7 @@ def _check_fields(provider: str, fields: Mapping[str, Any]) -> None:
                 problem = "has the wrong type"
             else:
                 continue
-        raise BadRequestError(f"providers[{provider!r}][{field!r}] {problem}", param=field)
+        raise ConfigError(f"{place}[{field!r}] {problem}")
 
 
 def _check_owner(provider: Provider, conversation: Conversation) -> None:
