@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,9 +14,8 @@ import pytest
 from penstock.cli.render import Screen, harmless, waiting_words
 from penstock.types import Finished, Notice, Reasoning, Text, ToolCall, Waiting
 from tests.cli.conftest import Run
+from tests.cli.terminal import PROGRAM
 from tests.sandboxed import Servers
-
-PROGRAM = [sys.executable, "-m", "penstock"]
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -149,78 +145,6 @@ def test_an_interrupt_stops_the_remote_side(
     assert said.decode().endswith("Stopped, here and on the server.\n")
     until(lambda: servers.state("h2o").runs.cancelled == before + 1)
     assert servers.state("h2o").conversations.left == []
-
-
-class Terminal:
-    """A program on a terminal of its own."""
-
-    def __init__(self, *arguments: str) -> None:
-        self._main, side = pty.openpty()
-        environment = {**os.environ, "TERM": "dumb", "NO_COLOR": "1"}
-        self.program = subprocess.Popen(
-            [*PROGRAM, *arguments],
-            stdin=side,
-            stdout=side,
-            stderr=side,
-            env=environment,
-            start_new_session=True,
-        )
-        os.close(side)
-        self.shown = ""
-
-    def expect(self, words: str) -> None:
-        """Read until ``words`` have been shown; what came before them is gone."""
-        while words not in self.shown:
-            try:
-                self.shown += os.read(self._main, 65536).decode()
-            except OSError:  # the program has ended
-                pytest.fail(f"{words!r} was not shown: {self.shown!r}")
-        self.shown = self.shown.partition(words)[2]
-
-    def type(self, line: str) -> None:
-        os.write(self._main, line.encode() + b"\n")
-
-    def end(self) -> int:
-        code = self.program.wait(10)
-        os.close(self._main)
-        return code
-
-
-def test_a_conversation_in_the_terminal(configured: Path, servers: Servers) -> None:
-    terminal = Terminal("chat")
-    terminal.expect("h2o/falcon-40b - /help for commands")
-    terminal.expect("> ")
-    terminal.type("/model openai_compatible/sandbox-model")
-    terminal.expect("now openai_compatible/sandbox-model")
-    terminal.type("/model nobody/x")
-    terminal.expect("Error: 'nobody/x' names no provider")
-    terminal.type("first question")
-    terminal.expect("first question\r\nfirst question\r\n")
-    terminal.type("/retry")
-    terminal.expect("/retry\r\nfirst question\r\n")
-    terminal.type("HOLD")
-    terminal.expect(" on on")
-    os.killpg(terminal.program.pid, signal.SIGINT)
-    terminal.expect("Stopped, here and on the server.")
-    terminal.type("FAIL")
-    terminal.expect("Error: openai_compatible: ")
-    terminal.type("/save talk.json")
-    terminal.expect("saved to talk.json")
-    terminal.type("/system Be brief.")
-    terminal.type("/clear")
-    terminal.type("/retry")
-    terminal.expect("there is no question to ask again")
-    terminal.type("/save nowhere/talk.json")
-    terminal.expect("cannot be written")
-    terminal.type("/what")
-    terminal.expect("/quit")
-    terminal.type("/quit")
-    assert terminal.end() == 0
-    saved = json.loads(Path("talk.json").read_text())
-    assert saved["messages"] == [
-        {"role": "user", "content": "first question"},
-        {"role": "assistant", "content": "first question"},
-    ]
 
 
 def test_waiting_is_a_sentence() -> None:

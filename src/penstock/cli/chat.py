@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import mimetypes
-import os
-import stat
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from penstock.cli.advice import explain
 from penstock.cli.completion import complete_models
-from penstock.cli.render import Screen, warn
-from penstock.errors import BadRequestError, ConfigError, PenstockError
+from penstock.cli.question import read_parameters, read_question
+from penstock.cli.render import Screen, folded, warn
+from penstock.cli.transcript import messages_of
+from penstock.errors import ConfigError
 
 if TYPE_CHECKING:
-    from penstock.sync import Client
-    from penstock.types import Messages
+    from penstock.cli.answer import Answered
+    from penstock.client import CallParameters
+    from penstock.config import Settings
+    from penstock.provider import ProviderConfig
 
 
 @click.command()
@@ -51,6 +51,17 @@ if TYPE_CHECKING:
     metavar="NAME=VALUE",
     help="A parameter by the server's own name; the value is JSON or text. May be repeated.",
 )
+@click.option(
+    "--record",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="FOLDER",
+    help="Write what the server says as cases for `penstock replay`.",
+)
+@click.option("--keep", is_flag=True, help="Leave the conversation on the server at the end.")
+@click.option(
+    "--no-history", is_flag=True, help="Neither offer nor remember the lines that are entered."
+)
 @click.pass_obj
 def chat(
     config_path: str | None,
@@ -68,16 +79,26 @@ def chat(
     seed: int | None,
     timeout: float | None,
     params: tuple[str, ...],
+    folder: Path | None,
+    keep: bool,
+    no_history: bool,
 ) -> None:
     """Ask a model one question, or talk to it.
 
     With QUESTION, with text on standard input, or with both, the answer goes to standard output.
     Without, in a terminal, a conversation begins; /help tells the commands there.
+
+    A conversation is continued on servers that keep one, and removed there at its end.
     """
     from penstock import sync
+    from penstock.cli.answer import answer
+    from penstock.cli.history import History
+    from penstock.cli.talk import Talk
+    from penstock.config import load
+    from penstock.config.surroundings import history_file
+    from penstock.registry import Registry
 
-    texts, media = _read_files(files)
-    parameters: dict[str, Any] = {
+    parameters: CallParameters = {
         "temperature": temperature,
         "top_p": top_p,
         "top_k": top_k,
@@ -85,119 +106,59 @@ def chat(
         "stop": stop or None,
         "seed": seed,
         "timeout": timeout,
-        "extra": _extra(params),
+        "extra": read_parameters(params),
     }
-    asked = " ".join(question)
-    if asked == "-" or (not asked and not sys.stdin.isatty()):
-        asked = _text(sys.stdin.buffer.read(), "standard input")
-    elif asked and _piped():
-        texts.append(_text(sys.stdin.buffer.read(), "standard input"))
-    with sync.Client(config=config_path) as client:
-        warn(client.settings.warnings)
-        name = model or client.settings.default_model
-        if not name:
-            raise ConfigError(
-                "no model is named; say -m provider/model (`penstock models allenai` lists some "
-                "that need no account, `penstock providers` the providers) or set default_model "
-                "in penstock.toml"
-            )
-        screen = Screen(as_json=as_json)
-        if not asked and not texts and not media and sys.stdin.isatty():
-            from penstock.cli.talk import Talk
+    registry = Registry()
+    settings = load(config_path, known=registry.key_names)
+    warn(settings.warnings)
+    asked = read_question(" ".join(question), files)
+    name = model or settings.default_model
+    if not name:
+        raise ConfigError(_NO_MODEL)
+    screen = Screen(as_json=as_json)
+    with ExitStack() as stack:
+        providers: dict[str, ProviderConfig] = {}
+        recorded = None
+        if folder is not None:
+            from penstock.cli.taping import taped
 
-            Talk(client, screen, name, system, parameters).run()
-            return
-        if not asked.strip() and not texts and not media:
-            raise BadRequestError("the question is empty", param="question")
-        messages = [{"role": "system", "content": system}] if system else []
-        parts = [part for part in (*texts, asked) if part]
-        messages.append({"role": "user", "content": "\n\n".join(parts).strip("\n")})
-        parameters["media"] = media
-        show = whole if no_stream else ask
-        try:
-            show(client, screen, name, messages, parameters)
-        except KeyboardInterrupt:
-            raise click.exceptions.Exit(130) from None
-
-
-def _piped() -> bool:
-    """Whether a pipe or a file stands at standard input, and not a terminal or nothing."""
-    try:
-        mode = os.fstat(sys.stdin.fileno()).st_mode
-    except (OSError, ValueError):
-        return False
-    return stat.S_ISFIFO(mode) or stat.S_ISREG(mode)
+            recorded, _ = registry.split(settings.aliases.get(name, name), settings.providers)
+            tape = taped(settings, registry, recorded, folder, screen.say)
+            providers = stack.enter_context(tape)
+        client = sync.Client(config=settings, providers=providers, cleanup=not keep)
+        stack.callback(client.close)
+        done = None
+        if asked is None:
+            history = History(None if no_history else history_file())
+            talk = Talk(client, screen, name, system, parameters, history=history)
+            talk.run(stream=not no_stream, recorded=recorded)
+        else:
+            messages = messages_of((), system, asked.text)
+            parameters["media"] = asked.media
+            done = answer(client, screen, name, messages, parameters, stream=not no_stream)
+        left = client.close()
+    _tell_end(screen, done, left, settings)
 
 
-def ask(
-    client: Client, screen: Screen, model: str, messages: Messages, parameters: dict[str, Any]
-) -> str:
-    """Stream one answer to the screen and return its text.
+def _tell_end(screen: Screen, done: Answered | None, left: list[str], settings: Settings) -> None:
+    """Say how it ended, when all that was to be undone has been tried.
 
     Raises:
-        PenstockError: the answer failed; what had come is on the screen.
-        KeyboardInterrupt: the user stopped it; the remote side has been stopped.
+        click.exceptions.Exit: it did not end well.
     """
-    answer = client.stream(model, messages, **parameters)
-    with _told(screen), answer:
-        for event in answer:
-            screen.event(event)
-    screen.end()
-    return answer.partial
+    stopped = done is not None and done.end == "stopped"
+    if stopped:
+        screen.say("Stopped, here and on the server." if not left else "Stopped here.")
+    for what in left:
+        screen.say(folded(f"Left on the server: {what}", err=True))
+    if stopped:
+        raise click.exceptions.Exit(130)
+    if done is not None and done.error is not None:
+        screen.say(folded(f"Error: {explain(done.error, settings)}", err=True))
+        raise click.exceptions.Exit(1)
 
 
-def whole(
-    client: Client, screen: Screen, model: str, messages: Messages, parameters: dict[str, Any]
-) -> str:
-    """Show one whole answer and return its text; raises as ``ask`` does."""
-    with _told(screen):
-        reply = client.complete(model, messages, **parameters)
-    screen.reply(reply)
-    return reply.text
-
-
-@contextmanager
-def _told(screen: Screen) -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt:
-        screen.end()
-        screen.say("Stopped, here and on the server.")
-        raise
-    except PenstockError as error:
-        screen.failed(error)
-        raise
-
-
-def _read_files(files: tuple[Path, ...]) -> tuple[list[str], list[tuple[bytes, str]]]:
-    texts: list[str] = []
-    media: list[tuple[bytes, str]] = []
-    for file in files:
-        data = file.read_bytes()
-        if (mimetypes.guess_type(file.name)[0] or "").startswith("image/"):
-            media.append((data, file.name))
-        else:
-            texts.append(_text(data, str(file)))
-    return texts, media
-
-
-def _text(data: bytes, name: str) -> str:
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError:
-        raise BadRequestError(f"{name} is not UTF-8 text", param="question") from None
-
-
-def _extra(params: tuple[str, ...]) -> dict[str, Any]:
-    import msgspec
-
-    extra: dict[str, Any] = {}
-    for param in params:
-        name, equals, value = param.partition("=")
-        if not equals or not name:
-            raise click.UsageError(f"-p wants NAME=VALUE, not {param!r}")
-        try:
-            extra[name] = msgspec.json.decode(value)
-        except msgspec.DecodeError:
-            extra[name] = value
-    return extra
+_NO_MODEL = (
+    "no model is named; say -m provider/model (`penstock models allenai` lists some that need no "
+    "account, `penstock providers` the providers) or set default_model in penstock.toml"
+)

@@ -51,7 +51,7 @@ def completion(shell: str) -> None:
 def complete_models(ctx: click.Context, param: click.Parameter, begun: str) -> list[str]:
     """The aliases, and the ``provider/model`` that are known, that begin with ``begun``."""
     registry, settings = _known(ctx)
-    names = [*settings.aliases, *_ids(settings)]
+    names = list(known_models(settings))
     names += [f"{name}/" for name in (*registry.entries, *settings.providers)]
     return [name for name in dict.fromkeys(names) if name.startswith(begun)]
 
@@ -76,7 +76,9 @@ def _known(ctx: click.Context) -> tuple[Registry, Settings]:
     return registry, settings
 
 
-def _ids(settings: Settings) -> Iterator[str]:
+def known_models(settings: Settings) -> Iterator[str]:
+    """The models that are known without asking a server: aliases, then ``provider/model``."""
+    yield from settings.aliases
     for name, config in settings.providers.items():
         yield from (f"{name}/{model}" for model in config.models)
     for name, tables in _TABLES.items():

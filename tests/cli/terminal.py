@@ -1,0 +1,106 @@
+"""A program on a terminal of its own."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import select
+import struct
+import subprocess
+import sys
+import termios
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+PROGRAM = [sys.executable, "-m", "penstock"]
+DEADLINE = 20.0
+_OWN_TERMINAL = 'exec "$@" <"$0" >"$0" 2>&1'
+"""The first of a new session that opens a terminal has it as its own, with Ctrl-C and Ctrl-D."""
+_CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+class Terminal:
+    """``penstock`` with arguments, typed at and looked at.
+
+    Args:
+        term: what kind it says it is; "dumb" knows no control sequences.
+        state: folder for what the program remembers.
+    """
+
+    def __init__(
+        self, *arguments: str, state: Path, term: str = "dumb", size: tuple[int, int] = (24, 80)
+    ) -> None:
+        self._main, side = pty.openpty()
+        fcntl.ioctl(side, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
+        kept = {name: value for name, value in os.environ.items() if name not in _SIZE}
+        self.program = subprocess.Popen(
+            ["/bin/sh", "-c", _OWN_TERMINAL, os.ttyname(side), *PROGRAM, *arguments],
+            env={**kept, "TERM": term, "NO_COLOR": "1", "XDG_STATE_HOME": str(state)},
+            start_new_session=True,
+        )
+        self._side = side  # open, so that the terminal is there before the program is
+        self.raw = b""
+        self._seen = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self.program.poll() is None:
+            self.program.kill()
+            self.program.wait()
+        os.close(self._main)
+        os.close(self._side)
+
+    @property
+    def shown(self) -> str:
+        """All that was shown, without control sequences."""
+        return _CONTROL.sub("", self.raw.decode(errors="replace")).replace("\r", "")
+
+    def expect(self, words: str) -> str:
+        """Read until ``words`` are shown; what came before them, and is looked at no more."""
+        deadline = time.monotonic() + DEADLINE
+        while (at := self.shown.find(words, self._seen)) < 0:
+            left = deadline - time.monotonic()
+            ready = select.select([self._main], [], [], max(0.0, left))[0]
+            assert ready, f"{words!r} was not shown: {self.shown!r}"
+            assert self._read(), f"the program ended before {words!r}: {self.shown!r}"
+        before = self.shown[self._seen : at]
+        self._seen = at + len(words)
+        return before
+
+    def _read(self) -> bool:
+        try:
+            data = os.read(self._main, 65536)
+        except OSError:  # the program has ended
+            return False
+        self.raw += data
+        return bool(data)
+
+    def type(self, line: str) -> None:
+        """A line and Enter."""
+        self.press(line + "\n")
+
+    def press(self, keys: str) -> None:
+        """Keys as they are."""
+        os.write(self._main, keys.encode())
+
+    def end(self) -> int:
+        """Wait for the end of the program; its exit code."""
+        deadline = time.monotonic() + DEADLINE
+        while self.program.poll() is None and time.monotonic() < deadline:
+            if select.select([self._main], [], [], 0.02)[0]:
+                self._read()
+        return self.program.wait(0)
+
+
+_SIZE = ("COLUMNS", "LINES")

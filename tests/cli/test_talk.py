@@ -1,0 +1,256 @@
+"""A conversation in the terminal: what is kept, continued, removed and remembered."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.cli.terminal import Terminal
+from tests.cli.test_chat import until
+from tests.sandboxed import Servers
+
+Open = Callable[..., Terminal]
+
+
+@pytest.fixture
+def opened(configured: Path, tmp_path: Path) -> Iterator[Open]:
+    """Open a chat that stands at its first prompt."""
+    terminals: list[Terminal] = []
+
+    def opened(*arguments: str, term: str = "dumb", size: tuple[int, int] = (24, 80)) -> Terminal:
+        terminal = Terminal("chat", *arguments, state=tmp_path / "state", term=term, size=size)
+        terminals.append(terminal)
+        terminal.expect("leaves\n")
+        terminal.expect("> ")
+        return terminal
+
+    yield opened
+    for terminal in terminals:
+        with terminal:
+            pass
+
+
+def saved(terminal: Terminal, name: str) -> list[dict[str, str]]:
+    """The messages, as /save writes them."""
+    terminal.type(f"/save {name}")
+    terminal.expect(f"saved to {name}")
+    messages: list[dict[str, str]] = json.loads(Path(name).read_text())["messages"]
+    return messages
+
+
+def test_a_conversation_with_every_command(opened: Open) -> None:
+    terminal = opened()
+    terminal.type("/model openai_compatible/sandbox-model")
+    terminal.expect("now openai_compatible/sandbox-model\n")
+    terminal.type("/model nobody/x")
+    terminal.expect("Error: 'nobody/x' names no provider")
+    terminal.type("/model")
+    terminal.expect("openai_compatible/sandbox-model answers; /model NAME goes on with another")
+    terminal.type("first question")
+    terminal.expect("first question\nfirst question\n")
+    terminal.type("/retry")
+    terminal.expect("/retry\nfirst question\n")
+    terminal.type("FAIL")
+    terminal.expect("Error: openai_compatible: ")
+    terminal.type("/system Be brief.")
+    terminal.expect("the system message is set")
+    terminal.type("/history")
+    terminal.expect(
+        "[system: Be brief.]\n\n> first question\nfirst question\n\n> FAIL\nFAIL [failed: "
+    )
+    terminal.type("/clear")
+    terminal.expect("forgotten")
+    terminal.type("/history")
+    terminal.expect("nothing was said yet")
+    terminal.type("/retry")
+    terminal.expect("there is no question to ask again")
+    terminal.type("/save")
+    terminal.expect("/save wants the name of a file")
+    terminal.type("/save nowhere/talk.json")
+    terminal.expect("cannot be written")
+    terminal.type("/hystory")
+    terminal.expect("did you mean /history? /help tells the commands")
+    terminal.type("/help")
+    terminal.expect("/save! FILE")
+    terminal.type("/quit")
+    assert terminal.end() == 0
+
+
+def test_a_stopped_answer_is_kept_as_what_it_is(opened: Open, servers: Servers) -> None:
+    before = servers.state("h2o").runs.cancelled
+    terminal = opened()
+    terminal.type("HOLD")
+    terminal.expect(" on on")
+    terminal.press("\x03")
+    terminal.expect("Stopped, here and on the server; what came is kept; /retry asks again.")
+    until(lambda: servers.state("h2o").runs.cancelled == before + 1)
+    question, answer = saved(terminal, "talk.json")
+    assert question == {"role": "user", "content": "HOLD"}
+    assert answer["content"].startswith("HOLD on on")
+    assert answer["end"] == "stopped"
+    terminal.type("/history")
+    terminal.expect("[stopped here]")
+    terminal.type("/retry")
+    terminal.expect("/retry\nHOLD on on")
+    terminal.press("\x03")
+    terminal.expect("Stopped, here")
+    assert len(saved(terminal, "again.json")) == 2
+    terminal.press("\x04")
+    assert terminal.end() == 0
+    assert servers.state("h2o").conversations.left == []
+
+
+def test_a_file_that_is_there_is_not_written_over_by_mistake(opened: Open) -> None:
+    Path("talk.json").write_text("dear to me")
+    terminal = opened()
+    terminal.type("/save talk.json")
+    terminal.expect("talk.json is there already; /save! talk.json writes over it")
+    assert Path("talk.json").read_text() == "dear to me"
+    terminal.type("/save! talk.json")
+    terminal.expect("saved to talk.json")
+    assert json.loads(Path("talk.json").read_text())["messages"] == []
+
+
+def test_the_servers_own_conversation_goes_on_and_is_removed_at_the_end(
+    opened: Open, servers: Servers
+) -> None:
+    before = len(servers.state("h2o").conversations.created)
+    terminal = opened()
+    for question in ("one", "two", "three"):
+        terminal.type(question)
+        terminal.expect(f"{question}\n{question}\n")
+    assert len(servers.state("h2o").conversations.created) == before + 1
+    assert len(servers.state("h2o").conversations.left) == 1
+    terminal.type("/retry")  # on the same server, in the same conversation
+    terminal.expect("/retry\nthree\n")
+    assert len(servers.state("h2o").conversations.created) == before + 1
+    terminal.type("/model openai_compatible/sandbox-model")
+    terminal.expect("the chat so far goes along")
+    terminal.type("four")
+    terminal.expect("four\nfour\n")
+    terminal.type("/quit")
+    assert terminal.end() == 0
+    assert servers.state("h2o").conversations.left == []
+
+
+def test_a_conversation_may_be_kept(opened: Open, servers: Servers) -> None:
+    terminal = opened("--keep", "-m", "openassistant/OA_SFT_Llama_30B_6")
+    terminal.type("one")
+    terminal.expect("one\none\n> ")
+    terminal.press("\x04")
+    assert terminal.end() == 0
+    assert len(servers.state("openassistant").conversations.left) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_the_end_of_the_program_ends_a_chat(
+    opened: Open, servers: Servers, number: signal.Signals
+) -> None:
+    terminal = opened()
+    terminal.type("one")
+    terminal.expect("one\none\n")
+    terminal.expect("> ")
+    for _ in range(3):  # the interpreter misses one in the moment in which it begins to wait
+        terminal.program.send_signal(number)
+        with suppress(subprocess.TimeoutExpired):
+            terminal.program.wait(3)
+            break
+    assert terminal.end() == 130
+    assert servers.state("h2o").conversations.left == []
+
+
+def test_interrupts_at_the_prompt_do_not_end_a_chat(opened: Open) -> None:
+    terminal = opened(term="xterm")
+    terminal.press("half a li\x03")
+    terminal.expect("> ")
+    terminal.press("\x03")
+    terminal.expect("Ctrl-D or /quit leaves")
+    terminal.type("whole")
+    terminal.expect("whole\nwhole\n")
+
+
+def test_a_paste_is_one_question(opened: Open) -> None:
+    terminal = opened(term="xterm")
+    terminal.press("\x1b[200~one\n  two\n\nthree\x1b[201~\n")
+    terminal.expect("one\n  two\n\nthree\n> ")
+    assert saved(terminal, "talk.json")[0]["content"] == "one\n  two\n\nthree"
+
+
+def test_a_paste_is_one_question_on_a_plain_terminal_too(opened: Open) -> None:
+    terminal = opened()
+    terminal.press("one\ntwo\nthree\n")
+    terminal.expect("one\ntwo\nthree\n> ")
+    assert saved(terminal, "talk.json")[0]["content"] == "one\ntwo\nthree"
+
+
+def test_several_lines_are_typed_with_a_backslash_or_alt_enter(opened: Open) -> None:
+    terminal = opened(term="xterm")
+    terminal.type("one\\")
+    terminal.expect(". ")
+    terminal.press("two\x1b\rthree\n")
+    terminal.expect("one\ntwo\nthree\n")
+    assert saved(terminal, "talk.json")[0]["content"] == "one\ntwo\nthree"
+
+
+def test_entries_are_remembered_for_the_next_chat(opened: Open, tmp_path: Path) -> None:
+    first = opened(term="xterm")
+    first.type("a question\\")
+    first.expect(". ")
+    first.type("of two lines")
+    first.expect("a question\nof two lines\n> ")
+    first.press("\x04")
+    assert first.end() == 0
+    file = tmp_path / "state/penstock/history"
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert file.parent.stat().st_mode & 0o777 == 0o700
+    second = opened(term="xterm")
+    second.press("\x1b[A\n")  # the arrow up
+    second.expect("a question\nof two lines\na question\nof two lines\n")
+
+
+def test_nothing_is_remembered_where_that_is_not_wanted(opened: Open, tmp_path: Path) -> None:
+    terminal = opened("--no-history")
+    terminal.type("a secret")
+    terminal.expect("a secret\na secret\n")
+    terminal.type("/quit")
+    assert terminal.end() == 0
+    assert not (tmp_path / "state").exists()
+
+
+def test_a_history_that_cannot_be_kept_is_told_once(opened: Open, tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("no folder")
+    terminal = opened()
+    terminal.type("one")
+    terminal.expect("Warning: what is entered is not remembered:")
+    terminal.expect("one\n")
+    terminal.type("two")
+    terminal.expect("two\n> ")
+    assert terminal.shown.count("Warning") == 1
+
+
+def test_tab_completes_commands_and_models(opened: Open) -> None:
+    terminal = opened(term="xterm")
+    terminal.press("/hi\t\n")
+    terminal.expect("nothing was said yet")
+    terminal.press("/mod\tallenai/tulu3-4\t\n")
+    terminal.expect("now allenai/tulu3-405b")
+
+
+def test_a_line_that_only_looks_like_a_command_is_asked(opened: Open) -> None:
+    terminal = opened()
+    terminal.type("/usr/bin/env fails")
+    terminal.expect("fails\n/usr/bin/env fails\n")
+    terminal.type(" /quit now")
+    terminal.expect("now\n/quit now\n")
+
+
+def test_whole_answers_may_be_waited_for(opened: Open) -> None:
+    terminal = opened("--no-stream", "--json")
+    terminal.type("one two")
+    terminal.expect('"text":"one two"')
