@@ -37,7 +37,7 @@ LAST_CHUNK = b"0\r\n\r\n"
 PATIENT = Timeouts(connect=5.0, first_content=20.0, idle=20.0)
 """Limits that no test reaches."""
 
-QUICK = Pace(silence=1.0, look_every=0.02, poll=0.005, poll_most=0.01, patience=1.0)
+QUICK = Pace(silence=1.0, look_every=0.02, poll=0.005, poll_most=0.01, patience=4.0)
 OPTIONS: dict[str, dict[str, object]] = {
     "allenai": {"dialect": "threads"},
     "openassistant": {"patience": 0.02, "tick": 0.01},

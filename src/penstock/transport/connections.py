@@ -1,10 +1,12 @@
 """What an HTTP library leaves open about its connections, closed here.
 
-Three things that ``aiohttp`` does not do by itself, each found by a test on real sockets:
+Four things that ``aiohttp`` does not do by itself, each found by a test on real sockets:
 
 * a kept connection on which something came unasked is used again, so that the next caller gets an
   answer to nobody's question (``faults.md`` row 20);
 * a reader whose body becomes bad HTTP in a later read is never told (rows 24 and 25);
+* a proxy that is asked for a tunnel is not under the connect limit, and what it gets wrong is put
+  down to the server behind it (row 48);
 * what came before a connection broke, and was not yet read, is dropped with it (row 16).
 """
 
@@ -26,8 +28,27 @@ if TYPE_CHECKING:
     from aiohttp.tracing import Trace
 
 
+_PROXY_TALK = (
+    http_exceptions.HttpProcessingError,
+    aiohttp.ClientResponseError,
+    aiohttp.ServerDisconnectedError,
+    aiohttp.ClientOSError,
+    ConnectionError,
+)
+"""How a proxy fails that is asked for a tunnel."""
+
+_TOLD_APART = (aiohttp.ClientHttpProxyError, aiohttp.ClientConnectorError)
+"""Among them: its refusal by status, no way to it, and TLS with the server behind it."""
+
+
 class Careful(aiohttp.BaseConnector):
-    """A connector that uses a kept connection again only while it is silent."""
+    """A connector that uses a kept connection again only while it is silent.
+
+    Attributes:
+        socks: every connection leads through a proxy.
+    """
+
+    socks = False
 
     @cached_property
     def _used(self) -> WeakSet[ResponseHandler]:
@@ -47,6 +68,20 @@ class Careful(aiohttp.BaseConnector):
             if _silent(protocol):
                 return connection
             connection.close()
+
+    async def _create_connection(
+        self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
+    ) -> ResponseHandler:
+        """A new connection: name, proxy and TLS together within the connect limit."""
+        try:
+            async with asyncio.timeout(timeout.sock_connect):
+                return await super()._create_connection(req, traces, timeout)
+        except _PROXY_TALK as error:
+            if isinstance(error, _TOLD_APART) or not (self.socks or req.proxy):
+                raise
+            raise aiohttp.ClientProxyConnectionError(
+                req.connection_key, OSError("no tunnel")
+            ) from None
 
 
 class TCPConnector(Careful, aiohttp.TCPConnector):

@@ -34,7 +34,7 @@ from penstock.transport.failures import failure_of, from_library
 from penstock.transport.limits import Limits
 from penstock.transport.outbox import Outbox
 from penstock.wire.encoding import ContentDecoder
-from penstock.wire.request import HttpRequest, check_sendable, credentials_of
+from penstock.wire.request import HttpRequest, check_sendable, credentials_of, credentials_of_url
 
 USER_AGENT = "penstock/0.1"
 MAX_ERROR_BODY = 64 << 10
@@ -311,7 +311,8 @@ class Session:
         except Exception as error:
             if not from_library(error):
                 raise
-            raise failure_of(error, "open", host, connect) from None
+            failure = failure_of(error, "open", host, connect)
+        raise failure  # out here, for the library's error names all headers, those of proxies too
 
     def _pool(self, proxy: str | None, host: str) -> tuple[aiohttp.ClientSession, dict[str, Any]]:
         if self._closed:
@@ -320,6 +321,7 @@ class Session:
         if chosen is None:
             return self._pooled("", None), {}
         scheme = check_proxy(chosen)
+        self.hush(credentials_of_url(chosen))
         if scheme.startswith("socks"):
             return self._pooled(chosen, chosen), {}
         return self._pooled("", None), {"proxy": chosen}
@@ -439,7 +441,7 @@ def _socks_connector(proxy: str, limit: int, tls: ssl.SSLContext | bool) -> aioh
         ) from None
 
     class SocksConnector(Careful, ProxyConnector):
-        pass
+        socks = True
 
     url = proxy.replace("socks5h://", "socks5://", 1)
     connector: aiohttp.BaseConnector = SocksConnector.from_url(
