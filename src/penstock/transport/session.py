@@ -100,14 +100,16 @@ class Response:
         while not self._ended:
             if self._decoder is not None:
                 self._decoder.check()
+            failure: PenstockError | None = None
             try:
                 data = await self._raw.content.readany()
             except Exception as error:
                 if not from_library(error):
                     raise
                 data = unread(self._raw.content)
-                if not data:
-                    raise failure_of(error, "read", self._host, None) from None
+                failure = failure_of(error, "read", self._host, None)
+            if failure is not None and not data:
+                raise failure  # out here: the library's error may name what was sent
             if not data:
                 self._ended = True
                 if self._decoder is not None:

@@ -8,9 +8,10 @@ it may name.
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import SplitResult, quote, urlencode, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlencode, urlsplit
 
 import msgspec
 
@@ -171,6 +172,15 @@ def credentials_of(headers: Sequence[tuple[str, str]]) -> list[str]:
             case other if other not in _PLAIN_HEADERS and len(value) >= 8:
                 found.append(value)
     return [value for value in found if value]
+
+
+def credentials_of_url(url: str) -> list[str]:
+    """The password in ``url``, as it stands there and as it is sent; without one the user."""
+    parts = urlsplit(url)
+    user, password = unquote(parts.username or ""), unquote(parts.password or "")
+    sent = b64encode(f"{user}:{password}".encode("latin-1", "replace")).decode()
+    shown = [password, parts.password] if password else [user, parts.username]
+    return [value for value in (*shown, sent) if value]
 
 
 def check_sendable(request: HttpRequest) -> None:
