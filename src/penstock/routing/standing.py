@@ -11,7 +11,7 @@ from penstock.config.routing import BreakerRules, Routing
 from penstock.errors import PenstockError
 from penstock.observe import Breaker, BreakerChanged, Observer
 from penstock.routing import breaker
-from penstock.routing.breaker import CLOSED, HalfOpen, State
+from penstock.routing.breaker import CLOSED, State
 from penstock.routing.limits import Gate, Waiter, delay_of
 from penstock.routing.plan import Target
 

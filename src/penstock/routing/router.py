@@ -1,0 +1,258 @@
+"""The router: one stream over several targets.
+
+Laws:
+* before the commit point - the first event that shows something of the answer - a failure may
+  lead to another try; after it, it is raised;
+* batches before the commit point hold only ``Waiting`` and ``Started``. They are handed on, and
+  may be of a try that then fails;
+* a ``Routed`` owns the tries and is left like every stream; its iterator owns nothing;
+* for a target without rules no task, no timer and no lock is made, and a token costs one step of
+  one generator.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from types import TracebackType
+
+import msgspec
+
+from penstock.config.routing import Routing
+from penstock.errors import BadRequestError, Kind, PenstockError, StreamCancelledError
+from penstock.observe import Breaker, Observer, RequestEnded, Route, silent
+from penstock.provider import Batch
+from penstock.routing import policy
+from penstock.routing.attempt import commits
+from penstock.routing.journey import Journey, Means, ProviderOf
+from penstock.routing.lane import Lane
+from penstock.routing.plan import Plan, Target, ordered, plan_of
+from penstock.routing.race import Race
+from penstock.routing.standing import Standings
+from penstock.types import ChatRequest, Timeouts
+
+
+class Router:
+    """Streams by the name of a model, an alias or a pool. For one event loop.
+
+    Args:
+        provider_of: name of a provider, and time limits to set over its own -> provider.
+        routing: the rules.
+        clock: seconds, monotonic.
+        chance: random numbers from 0 to 1.
+        observer: is told of tries, requests and breakers.
+    """
+
+    def __init__(
+        self,
+        provider_of: ProviderOf,
+        routing: Routing,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        chance: Callable[[], float] = random.random,
+        observer: Observer = silent,
+    ) -> None:
+        self._routing = routing
+        self._standings = Standings(routing, clock, observer)
+        self._means = Means(provider_of, self._standings, clock, chance, observer, {})
+        self._turns: dict[str, int] = {}
+
+    def adopt(self, routing: Routing) -> None:
+        """Go by other rules from now on; streams under way go on, what is known stays."""
+        self._routing = routing
+        self._standings.adopt(routing)
+
+    def plan(self, model: str) -> Plan:
+        """What the name of a model stands for. Whether its provider exists is not looked at."""
+        return plan_of(model, self._routing)
+
+    def breakers(self) -> dict[str, Breaker]:
+        """Target -> state of its breaker, for those with rules that were asked."""
+        return self._standings.breakers()
+
+    def stream(
+        self,
+        model: str,
+        request: ChatRequest,
+        *,
+        request_id: str = "",
+        timeouts: Timeouts | Mapping[str, float | None] | None = None,
+        eager: bool = True,
+    ) -> Routed:
+        """The answer to ``request``; its ``model`` is replaced by that of the target.
+
+        Args:
+            model: ``provider/model``, an alias, or a pool.
+            timeouts: limits of this call, over those of the pool and the providers; ``total``
+                covers all tries together.
+            eager: enter only when the first batch has come: a piece of the answer, or a
+                ``Waiting``. Otherwise as soon as a target was asked.
+        """
+        plan = plan_of(model, self._routing)
+        limits: Mapping[str, float | None] = plan.pool.timeouts
+        if timeouts is not None:
+            limits = {**limits, **_given(timeouts)}
+        if plan.pool.retries or plan.pool.hedge is not None:
+            budgets = self._means.budgets
+            budgets[plan.name] = policy.paid_in(budgets.get(plan.name, policy.RESERVE))
+        journey = Journey(
+            self._means, plan, self._order(plan, request), request, request_id, limits, whole=eager
+        )
+        return Routed(model, journey, self._means, eager=eager)
+
+    def _order(self, plan: Plan, request: ChatRequest) -> list[Target]:
+        if not plan.pooled:
+            return list(plan.targets)
+        targets = plan.targets if request.conversation is None else self._own(plan, request)
+        turn = self._turns.get(plan.name, 0)
+        self._turns[plan.name] = turn + 1
+        return ordered(targets, plan.pool.strategy, turn=turn, busy=self._busy, rests=self._rests)
+
+    def _busy(self, target: Target) -> int:
+        standing = self._standings.of(target)
+        return 0 if standing is None else standing.under_way
+
+    def _rests(self, target: Target) -> bool:
+        standing = self._standings.of(target)
+        return standing is not None and standing.rests
+
+    def _own(self, plan: Plan, request: ChatRequest) -> tuple[Target, ...]:
+        """The targets that a native conversation can go on with: its ids are one server's."""
+        own = tuple(target for target in plan.targets if self._fits(target, request))
+        if not own:
+            raise BadRequestError(
+                f"no target of {plan.name} can go on with this conversation", param="conversation"
+            )
+        return own
+
+    def _fits(self, target: Target, request: ChatRequest) -> bool:
+        try:
+            made = self._means.provider_of(target.provider).conversation(target.model)
+        except PenstockError:
+            return False
+        return type(made) is type(request.conversation)
+
+
+def _given(timeouts: Timeouts | Mapping[str, float | None]) -> Mapping[str, float | None]:
+    return msgspec.structs.asdict(timeouts) if isinstance(timeouts, Timeouts) else timeouts
+
+
+class Routed:
+    """One routed answer: a context manager that owns it, as every provider's stream is."""
+
+    def __init__(self, model: str, journey: Journey, means: Means, *, eager: bool) -> None:
+        self._model = model
+        self._journey = journey
+        self._clock = means.clock
+        self._observer = means.observer
+        self._eager = eager
+        self._lane = Lane(journey)
+        self._hedge = journey.hedge_after
+        self._target = ""
+        self._kind: Kind | None = "cancelled"
+        self._first_at: float | None = None
+        self._batches: AsyncGenerator[Batch, None] | None = None
+
+    @property
+    def route(self) -> Route:
+        """The way so far; it changes no more once a piece of the answer has come."""
+        attempt = self._lane.attempt
+        return self._journey.route(self._target if attempt is None else attempt.target.name)
+
+    async def __aenter__(self) -> AsyncIterator[Batch]:
+        try:
+            first = None
+            if self._eager:
+                first = await self._ahead()
+            elif self._hedge is None:
+                await self._lane.enter()
+        except BaseException as error:
+            self._note(error)
+            await self._leave()
+            raise
+        self._batches = self._watched(first)
+        return self._batches
+
+    async def __aexit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _place: TracebackType | None,
+    ) -> None:
+        await self._leave()
+
+    async def _watched(self, batch: Batch | None) -> AsyncGenerator[Batch, None]:
+        """The batches, ``batch`` first. This owns nothing."""
+        try:
+            batch = batch or await self._ahead()
+            while self._first_at is None:
+                yield batch
+                batch = await self._ahead()
+            attempt = self._lane.attempt
+            if attempt is None or attempt.batches is None:
+                raise StreamCancelledError("the answer was left before its end")
+            yield batch
+            if attempt.finished is None:
+                async for batch in attempt.batches:
+                    attempt.note(batch)
+                    yield batch
+                    if attempt.finished is not None:
+                        return
+                raise attempt.endless()
+        except PenstockError as error:
+            self._note(error)
+            raise
+
+    async def _ahead(self) -> Batch:
+        """The next batch, up to the commit point."""
+        if self._hedge is None:
+            batch = await self._lane.advance()
+        else:
+            delay = self._journey.begun + self._hedge - self._clock()
+            self._lane, batch = await Race(self._journey, self._lane, max(delay, 0.0)).run()
+        if commits(batch):
+            self._first_at = self._clock()
+            assert self._lane.attempt is not None
+            self._lane.attempt.commit(batch)
+        return batch
+
+    def _note(self, error: BaseException) -> None:
+        if not isinstance(error, PenstockError):
+            return
+        self._kind = error.kind
+        attempt = self._lane.attempt
+        if self._first_at is not None and attempt is not None:
+            attempt.failed(error)
+
+    async def _leave(self) -> None:
+        if self._journey.left:
+            return
+        attempt = self._lane.attempt
+        if attempt is not None:
+            self._target = attempt.target.name
+            if attempt.finished is not None:
+                self._kind = None
+        batches, self._batches = self._batches, None
+        try:
+            if batches is not None and not getattr(batches, "ag_running", False):
+                await batches.aclose()
+        finally:
+            try:
+                await self._journey.leave()
+            finally:
+                self._tell_end()
+
+    def _tell_end(self) -> None:
+        now, begun = self._clock(), self._journey.begun
+        self._observer(
+            RequestEnded(
+                self._journey.request_id,
+                self._model,
+                self.route,
+                now,
+                self._kind,
+                None if self._first_at is None else self._first_at - begun,
+                now - begun,
+            )
+        )
