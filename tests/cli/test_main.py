@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -86,8 +87,32 @@ def test_what_the_system_refuses_is_one_sentence(run: Run, workplace: Path) -> N
     done = run("sandbox", "--provider", "h2o", "--host", "192.0.2.1")
     assert done.code == 1
     assert done.err.startswith("Error: ")
-    assert "192.0.2.1" in done.err
+    assert "192.0.2.1 is no address of this machine" in done.err
     assert "Traceback" not in done.err
+
+
+def test_a_port_in_use_is_one_sentence_with_what_to_do(run: Run, workplace: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = run("sandbox", "--provider", "h2o", "--port", str(port))
+        assert (done.code, done.out) == (1, "")
+        assert done.err == (
+            f"Error: port {port} of 127.0.0.1 is in use by another program; end that one, or "
+            "give another --port, or none for a free one\n"
+        )
+        done = run("sandbox", "--provider", "h2o", "--provider", "tgi", "--port", str(port - 1))
+        assert "is in use by another program" in done.err  # met by the second server
+        done = run("record", "http://127.0.0.1:9", "--port", str(port))
+        assert done.err == (
+            f"Error: cannot listen on 127.0.0.1 port {port}: address already in use; another port,"
+            " or none for a free one, will do\n"
+        )
+
+
+def test_a_sandbox_that_does_not_exist_is_told_with_the_nearest(run: Run) -> None:
+    done = run("sandbox", "--provider", "h2oo")
+    assert done.code == 2
+    assert "there is no sandbox 'h2oo'; did you mean h2o? Known are allenai, " in done.err
 
 
 def test_a_reader_that_leaves_is_no_reason_to_complain() -> None:

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from contextlib import AsyncExitStack
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from penstock.cli.listening import cannot_listen
+
 if TYPE_CHECKING:
     from penstock.sandbox import Sandbox
+
+_SERVERS = {"openai_compatible": "openai", "h2o_sync": "h2o"}
+"""A provider's name -> the server that speaks with it, where that has another."""
+
+MOST_PORTS = 16
+"""The last ports are no first ones: each server takes one or two."""
 
 
 @click.command()
@@ -17,7 +27,9 @@ if TYPE_CHECKING:
     "--provider", "names", multiple=True, metavar="NAME", help="Only these. May be repeated."
 )
 @click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", type=click.IntRange(1, 65535), help="First of the ports; default: free.")
+@click.option(
+    "--port", type=click.IntRange(1, 65535 - MOST_PORTS), help="First of the ports; default: free."
+)
 @click.option("--script", default="echo", show_default=True, help="A script's name, or a file.")
 @click.option(
     "--pace",
@@ -56,10 +68,7 @@ def sandbox(
     """
     from penstock.sandbox import SANDBOX_PROVIDERS, Sandbox
 
-    for name in names:
-        if name.partition(":")[0] not in SANDBOX_PROVIDERS:
-            known = ", ".join(SANDBOX_PROVIDERS)
-            raise click.UsageError(f"there is no sandbox {name!r}; known are {known}")
+    names = tuple(map(_server_of, names))
     if (backend is None) != (model is None):
         raise click.UsageError("--backend and --model go together")
     arguments: dict[str, Any] = {
@@ -83,15 +92,35 @@ def sandbox(
         servers = Sandbox(**arguments)
     except ValueError as error:  # names and scripts, told in one sentence
         raise click.UsageError(str(error)) from None
-    asyncio.run(_serve(servers, as_json))
+    asyncio.run(_serve(servers, host, port, as_json))
 
 
-async def _serve(servers: Sandbox, as_json: bool) -> None:
+def _server_of(name: str) -> str:
+    """The server that is meant by a name, or by that of our provider for it."""
+    from penstock.sandbox import SANDBOX_PROVIDERS
+
+    kind, colon, tag = name.partition(":")
+    kind = _SERVERS.get(kind, kind)
+    if kind in SANDBOX_PROVIDERS:
+        return f"{kind}{colon}{tag}"
+    close = get_close_matches(kind, SANDBOX_PROVIDERS, n=1)
+    hint = f"did you mean {close[0]}? Known" if close else "known"
+    raise click.UsageError(
+        f"there is no sandbox {name!r}; {hint} are {', '.join(SANDBOX_PROVIDERS)}"
+    )
+
+
+async def _serve(servers: Sandbox, host: str, port: int | None, as_json: bool) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(name, stop.set)
-    async with servers as running:
+    async with AsyncExitStack() as stack:
+        try:
+            running = await stack.enter_async_context(servers)
+        except OSError as error:
+            opened = sum(len(server.urls) for server in servers.servers.values())
+            raise cannot_listen(error, host, port + opened if port else 0) from None
         _print(running, as_json)
         await stop.wait()
     if not as_json:

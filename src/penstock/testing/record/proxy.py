@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import os
 import re
 import ssl
 from collections.abc import Callable, Mapping
@@ -158,8 +159,11 @@ class Proxy:
             try:
                 await site.start()
             except OSError as error:
+                reason = os.strerror(error.errno).lower() if error.errno else str(error)
                 raise ConfigError(
-                    f"cannot listen on {self._host} port {port}: {error.strerror or error}"
+                    f"cannot listen on {self._host} port {port}: {reason}; "
+                    "another port, or none for a free one, will do",
+                    param="port",
                 ) from None
             address = runner.addresses[0]
             shown = f"[{address[0]}]" if ":" in address[0] else address[0]
