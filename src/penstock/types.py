@@ -280,6 +280,11 @@ class Notice(Value, frozen=True):
     code: Literal["text_differs", "history_lost", "parameter_dropped", "usage_estimated"]
     detail: str = ""
 
+    @classmethod
+    def dropped(cls, parameter: str, why: str) -> Notice:
+        """``parameter`` was not obeyed. One sentence for it, whichever provider says it."""
+        return cls("parameter_dropped", f"{parameter} was not obeyed: {why}")
+
 
 class Finished(Value, frozen=True, tag="finished"):
     """The one good end of a stream.

@@ -9,7 +9,7 @@ from typing import Any
 
 from penstock.errors import BadRequestError, MissingAuthError, ModelNotFoundError
 from penstock.provider import ProviderConfig
-from penstock.types import Capabilities, ChatRequest
+from penstock.types import Capabilities, ChatRequest, Sampling
 
 Ranges = Mapping[str, tuple[float, float] | None]
 
@@ -45,7 +45,7 @@ def check_sampling(given: Mapping[str, Any], ranges: Ranges, provider: str) -> N
     """
     for name, value in given.items():
         if name not in ranges:
-            raise _refused(provider, _unknown(name, frozenset(ranges)), name)
+            raise _refused(provider, _not_honoured(name, ranges), name)
         if name == "stop":
             if not all(isinstance(stop, str) and stop for stop in value):
                 raise _refused(provider, "stop must be a list of strings, none empty", "stop")
@@ -112,6 +112,13 @@ def missing_key(config: ProviderConfig, vendor: str | None) -> MissingAuthError:
         provider=config.name,
         param="api_key",
     )
+
+
+def _not_honoured(name: str, ranges: Ranges) -> str:
+    if name not in Sampling.__struct_fields__:
+        return _unknown(name, frozenset(ranges))
+    known = f"it takes {', '.join(sorted(ranges))}" if ranges else "it takes none such"
+    return f"{name} cannot be set with this provider; {known}"
 
 
 def _unknown(name: str, known: frozenset[str]) -> str:

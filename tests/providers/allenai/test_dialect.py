@@ -439,7 +439,7 @@ def test_tools_that_the_thread_does_not_have_are_said() -> None:
     (notice,) = got.finished.warnings
     assert isinstance(notice, Notice)
     assert notice.code == "parameter_dropped"
-    assert notice.detail.endswith("; b")
+    assert notice.detail.endswith("; b came later")
     kept = outcome("threads", data, tools=("a",))
     assert kept.finished is not None
     assert kept.finished.warnings == ()

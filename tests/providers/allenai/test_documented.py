@@ -293,17 +293,18 @@ async def test_what_is_wrong_is_said_before_anything_is_sent() -> None:
         assert running.state("allenai")["requests"] == 0
 
 
-async def test_the_list_of_models_is_closed_until_another_dialect_is_in_use() -> None:
-    with pytest.raises(ModelNotFoundError, match="known are"):
-        await AllenAI.create_async("Olmo-3-7B-Instruct", HELLO)
+async def test_the_list_of_models_is_closed_only_for_the_protocol_it_was_read_from() -> None:
+    """Today's server has models that the document could not know; it is asked."""
     empty = [Message("user", "")]  # refused before anything is sent, but after the model's name
-    for given in ({"dialect": "threads"}, {"base_url": "http://127.0.0.1:9"}):
+    for given in ({}, {"dialect": "threads"}, {"base_url": "http://127.0.0.1:9"}):
         with pytest.raises(BadRequestError, match="empty"):
             await AllenAI.create_async("Olmo-3-7B-Instruct", empty, **given)
+    with pytest.raises(ModelNotFoundError, match="known are"):
+        await AllenAI.create_async("Olmo-3-7B-Instruct", HELLO, dialect="message-stream")
     async with Session() as session:
-        session.memory["allenai", "dialect", "https://olmo-api.allen.ai"] = "threads"
-        with pytest.raises(BadRequestError, match="empty"):
-            await AllenAI.create_async("Olmo-3-7B-Instruct", empty, session=session)
+        session.memory["allenai", "dialect", "https://olmo-api.allen.ai"] = "message-stream"
+        with pytest.raises(ModelNotFoundError, match="known are"):
+            await AllenAI.create_async("Olmo-3-7B-Instruct", HELLO, session=session)
 
 
 # -- sync forms ------------------------------------------------------------------------------------

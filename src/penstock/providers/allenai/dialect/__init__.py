@@ -80,5 +80,5 @@ def notices(dialect: str, request: ChatRequest) -> tuple[Notice, ...]:
     """What the server does otherwise than asked, without saying so (section 4.1)."""
     if dialect == "message-stream" or request.sampling.temperature != 0:
         return ()
-    detail = "temperature: this server replaces 0 by the model's default; 0.01 is obeyed"
-    return (Notice("parameter_dropped", detail),)
+    why = "this server takes 0 for the model's default; 0.01 is taken as it is"
+    return (Notice.dropped("temperature", why),)

@@ -158,6 +158,6 @@ class ThreadsDecoder(LineAnswerDecoder[Frame]):
             held = {tool.name for tool in self._last.tool_definitions}
             lost = [name for name in self._tools if name not in held]
             if lost:
-                detail = f"tools: only the first turn of a thread sets them; {', '.join(lost)}"
-                found.append(Notice("parameter_dropped", detail))
+                why = f"only the first turn of a thread sets them; {', '.join(lost)} came later"
+                found.append(Notice.dropped("tools", why))
         return tuple(found)

@@ -117,8 +117,7 @@ def _sampling(
             continue
         name = next((name for name in names if name in model.fields), None)
         if name is None:
-            detail = f"{model_name} has no parameter for {ours}; it was not sent"
-            dropped.append(Notice("parameter_dropped", detail))
+            dropped.append(Notice.dropped(ours, f"{model_name} has no such parameter"))
         else:
             _check(ours, value, model.fields[name])
             inputs[name] = value
