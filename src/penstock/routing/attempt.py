@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 
 from penstock.errors import Kind, PenstockError, ProtocolError, StreamCancelledError
-from penstock.observe import AttemptEnded, AttemptStarted, Observer
+from penstock.observe import AttemptEnded, AttemptStarted, Observer, silent
 from penstock.provider import Batch, EventStream
 from penstock.routing.plan import Target
 from penstock.routing.standing import Permit
-from penstock.types import Event, Finished, Started, Usage, Waiting
+from penstock.types import Event, Finished, Started, Text, Usage, Waiting
 
 _log = logging.getLogger("penstock.routing")
 
@@ -20,6 +20,8 @@ Opener = Callable[[], EventStream]
 
 def commits(batch: Sequence[Event]) -> bool:
     """True where ``batch`` shows something of the answer: the commit point of a stream."""
+    if type(batch[0]) is Text:  # nearly always
+        return True
     return any(type(event) is not Waiting and type(event) is not Started for event in batch)
 
 
@@ -36,8 +38,29 @@ class Attempt:
         target: what is tried.
         batches: the provider's iterator, once its context is entered.
         committed: a piece was handed out.
-        pieces: how many were.
+        pieces: how many were, the end not counted.
     """
+
+    __slots__ = (
+        "_begun",
+        "_clock",
+        "_context",
+        "_error",
+        "_finished",
+        "_first",
+        "_last",
+        "_left",
+        "_number",
+        "_observer",
+        "_opener",
+        "_permit",
+        "_request_id",
+        "_whole",
+        "batches",
+        "committed",
+        "pieces",
+        "target",
+    )
 
     def __init__(
         self,
@@ -69,7 +92,8 @@ class Attempt:
         self._error: PenstockError | None = None
         self._finished: Finished | None = None
         self._left = False
-        observer(AttemptStarted(request_id, target.name, number, self._begun))
+        if observer is not silent:
+            observer(AttemptStarted(request_id, target.name, number, self._begun))
 
     @property
     def finished(self) -> Finished | None:
@@ -83,6 +107,8 @@ class Attempt:
             PenstockError: the target could not be asked.
         """
         if self._context is None:
+            if self._left:
+                raise StreamCancelledError("the answer was left before its end")
             context = self._opener()
             batches = await context.__aenter__()
             if self._left:  # by another task, meanwhile
@@ -104,10 +130,10 @@ class Attempt:
             batch = await anext(batches, None)
             if batch is None:
                 raise self.endless()
-            if held or (self._whole and all(type(event) is Started for event in batch)):
+            if self._whole and _only_begins(batch):
                 held += batch
-            if not held or any(type(event) is not Started for event in held):
-                return held or batch
+            else:
+                return [*held, *batch] if held else batch
 
     def endless(self) -> ProtocolError:
         """The error of a provider that neither finished nor failed."""
@@ -119,20 +145,18 @@ class Attempt:
         """``batch`` is about to be handed out; from now on there is no other target."""
         self.committed = True
         self._first = self._clock()
-        self.note(batch)
+        self.pieces += len(batch)
         if self._permit is not None:
             self._permit.answered()
+        if type(batch[-1]) is Finished:
+            self.finish(batch[-1])
 
-    def note(self, batch: Batch) -> None:
-        """Count a batch that is about to be handed out."""
-        self.pieces += len(batch)
-        last = batch[-1]
-        if type(last) is Finished:
-            self.pieces -= 1
-            self._finished = last
-            self._last = self._clock()
-            if self._permit is not None:
-                self._permit.succeeded()
+    def finish(self, finished: Finished) -> None:
+        """The good end has come."""
+        self._finished = finished
+        self._last = self._clock()
+        if self._permit is not None:
+            self._permit.succeeded()
 
     def failed(self, error: PenstockError) -> None:
         """The target failed. What it owns is still to be left."""
@@ -168,26 +192,32 @@ class Attempt:
             if self._last is None and not self.committed:
                 self._permit.abandoned()
             self._permit.leave(_used(usage))
+        if self._observer is not silent:
+            self._observer(self._record(usage))
+
+    def _record(self, usage: Usage | None) -> AttemptEnded:
         end = self._last if self._last is not None else self._clock()
-        self._observer(
-            AttemptEnded(
-                self._request_id,
-                self.target.name,
-                self._number,
-                end,
-                self._kind(),
-                None if self._first is None else self._first - self._begun,
-                end - self._begun,
-                self.pieces,
-                usage,
-                self.committed,
-            )
+        return AttemptEnded(
+            self._request_id,
+            self.target.name,
+            self._number,
+            end,
+            self._kind(),
+            None if self._first is None else self._first - self._begun,
+            end - self._begun,
+            self.pieces,
+            usage,
+            self.committed,
         )
 
     def _kind(self) -> Kind | None:
         if self._error is not None:
             return self._error.kind
         return None if self._finished is not None else "cancelled"
+
+
+def _only_begins(batch: Batch) -> bool:
+    return type(batch[-1]) is Started and all(type(event) is Started for event in batch)
 
 
 def _used(usage: Usage | None) -> float | None:

@@ -66,6 +66,25 @@ class Journey:
         hedge_after: seconds after which a second lane begins; None for never.
     """
 
+    __slots__ = (
+        "_begun",
+        "_errors",
+        "_failures",
+        "_key",
+        "_left",
+        "_limits",
+        "_means",
+        "_pool",
+        "_refusals",
+        "_request",
+        "_request_id",
+        "_tries",
+        "_whole",
+        "hedge_after",
+        "left",
+        "stopped",
+    )
+
     def __init__(
         self,
         means: Means,
@@ -125,21 +144,23 @@ class Journey:
             self._pay()
         return attempt
 
-    async def start(self, again: Target | None) -> Attempt:
-        """A try at ``again`` or at the first target left that takes one, after a wait if need be.
+    def begin(self, again: Target | None) -> Attempt | None:
+        """A try at ``again``, or at the first target left that takes one now; None if none does."""
+        return self._found(self._left if again is None else [again, *self._left], None)
+
+    async def wait(self, again: Target | None) -> Attempt:
+        """The same after a wait for the limits.
 
         Raises:
             PenstockError: no target is left.
         """
         targets = self._left if again is None else [again, *self._left]
-        found = self._found(targets, None)
-        if found is None:
-            found = await self._waited(targets)
-            if self.left and found is not None:
-                await found.leave()
-                raise StreamCancelledError("the answer was left while it waited for its turn")
+        found = await self._waited(targets)
         if found is None:
             raise self._refused(targets)
+        if self.left:
+            await found.leave()
+            raise StreamCancelledError("the answer was left while it waited for its turn")
         return found
 
     async def _waited(self, targets: Sequence[Target]) -> Attempt | None:

@@ -20,6 +20,8 @@ class Lane:
         attempt: the try under way.
     """
 
+    __slots__ = ("_again", "_asked", "_journey", "attempt")
+
     def __init__(self, journey: Journey, attempt: Attempt | None = None) -> None:
         self.attempt = attempt
         self._journey = journey
@@ -33,7 +35,7 @@ class Lane:
             PenstockError: no target could be.
         """
         while True:
-            attempt = await self._current()
+            attempt = self.attempt or await self._start()
             try:
                 await attempt.enter()
             except PenstockError as error:
@@ -48,7 +50,7 @@ class Lane:
             PenstockError: there is nothing more to try.
         """
         while True:
-            attempt = await self._current()
+            attempt = self.attempt or await self._start()
             try:
                 return await attempt.next()
             except PenstockError as error:
@@ -73,13 +75,12 @@ class Lane:
         if attempt is not None:
             await attempt.leave()
 
-    async def _current(self) -> Attempt:
+    async def _start(self) -> Attempt:
         self._check()
-        if self.attempt is None:
-            again, self._again = self._again, None
-            self.attempt = attempt = await self._journey.start(again)
-            self._asked = self._asked + 1 if attempt.target == again else 1
-        return self.attempt
+        again, self._again = self._again, None
+        self.attempt = attempt = self._journey.begin(again) or await self._journey.wait(again)
+        self._asked = self._asked + 1 if attempt.target == again else 1
+        return attempt
 
     def _check(self) -> None:
         if self._journey.left:

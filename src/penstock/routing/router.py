@@ -30,7 +30,10 @@ from penstock.routing.lane import Lane
 from penstock.routing.plan import Plan, Target, ordered, plan_of
 from penstock.routing.race import Race
 from penstock.routing.standing import Standings
-from penstock.types import ChatRequest, Timeouts
+from penstock.types import ChatRequest, Finished, Timeouts
+
+_PLANS = 1000
+"""How many plans are remembered: callers may make up names."""
 
 
 class Router:
@@ -57,15 +60,22 @@ class Router:
         self._standings = Standings(routing, clock, observer)
         self._means = Means(provider_of, self._standings, clock, chance, observer, {})
         self._turns: dict[str, int] = {}
+        self._plans: dict[str, Plan] = {}
 
     def adopt(self, routing: Routing) -> None:
         """Go by other rules from now on; streams under way go on, what is known stays."""
         self._routing = routing
+        self._plans.clear()
         self._standings.adopt(routing)
 
     def plan(self, model: str) -> Plan:
         """What the name of a model stands for. Whether its provider exists is not looked at."""
-        return plan_of(model, self._routing)
+        plan = self._plans.get(model)
+        if plan is None:
+            if len(self._plans) >= _PLANS:
+                self._plans.clear()
+            plan = self._plans[model] = plan_of(model, self._routing)
+        return plan
 
     def breakers(self) -> dict[str, Breaker]:
         """Target -> state of its breaker, for those with rules that were asked."""
@@ -89,7 +99,7 @@ class Router:
             eager: enter only when the first batch has come: a piece of the answer, or a
                 ``Waiting``. Otherwise as soon as a target was asked.
         """
-        plan = plan_of(model, self._routing)
+        plan = self.plan(model)
         limits: Mapping[str, float | None] = plan.pool.timeouts
         if timeouts is not None:
             limits = {**limits, **_given(timeouts)}
@@ -140,6 +150,20 @@ def _given(timeouts: Timeouts | Mapping[str, float | None]) -> Mapping[str, floa
 
 class Routed:
     """One routed answer: a context manager that owns it, as every provider's stream is."""
+
+    __slots__ = (
+        "_batches",
+        "_clock",
+        "_eager",
+        "_first_at",
+        "_hedge",
+        "_journey",
+        "_kind",
+        "_lane",
+        "_model",
+        "_observer",
+        "_target",
+    )
 
     def __init__(self, model: str, journey: Journey, means: Means, *, eager: bool) -> None:
         self._model = model
@@ -193,13 +217,16 @@ class Routed:
             if attempt is None or attempt.batches is None:
                 raise StreamCancelledError("the answer was left before its end")
             yield batch
-            if attempt.finished is None:
-                async for batch in attempt.batches:
-                    attempt.note(batch)
+            if attempt.finished is not None:
+                return
+            async for batch in attempt.batches:
+                attempt.pieces += len(batch)
+                if type(batch[-1]) is Finished:
+                    attempt.finish(batch[-1])
                     yield batch
-                    if attempt.finished is not None:
-                        return
-                raise attempt.endless()
+                    return
+                yield batch
+            raise attempt.endless()
         except PenstockError as error:
             self._note(error)
             raise
@@ -244,6 +271,8 @@ class Routed:
                 self._tell_end()
 
     def _tell_end(self) -> None:
+        if self._observer is silent:
+            return
         now, begun = self._clock(), self._journey.begun
         self._observer(
             RequestEnded(
