@@ -31,7 +31,11 @@ export function ModelBar() {
       ))}
       <button type="button" class="add" onClick={() => (open.value = true)}>
         <Icon name="plus" />
-        {chosen.value.length ? "Compare" : "Choose a model"}
+        {chosen.value.length === 0
+          ? "Choose a model"
+          : chosen.value.length < MAX_MODELS
+            ? "Compare"
+            : "Models"}
       </button>
       {open.value && (
         <Dialog title="Models" onClose={() => (open.value = false)}>

@@ -63,6 +63,8 @@ export function clean(html: string): DocumentFragment {
     ],
     ALLOWED_ATTR: ["align", "alt", "checked", "class", "disabled", "href", "src", "start", "type"],
     ALLOWED_URI_REGEXP: /^(?:https?:|mailto:|data:image\/(?:png|jpeg|gif|webp);)/i,
+    // Their values are no addresses, so the rule for addresses is not for them.
+    ADD_URI_SAFE_ATTR: ["align", "checked", "disabled", "start", "type"],
     ALLOW_ARIA_ATTR: false,
     ALLOW_DATA_ATTR: false,
     RETURN_DOM_FRAGMENT: true,
