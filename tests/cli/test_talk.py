@@ -106,6 +106,16 @@ def test_a_stopped_answer_is_kept_as_what_it_is(opened: Open, servers: Servers) 
     assert servers.state("h2o").conversations.left == []
 
 
+def test_what_is_typed_during_an_answer_is_not_mixed_with_it(opened: Open) -> None:
+    terminal = opened(term="xterm")
+    terminal.type("HOLD")
+    terminal.expect(" on on")
+    terminal.type("/history")
+    terminal.expect(" on on")
+    terminal.press("\x03")
+    assert "/" not in terminal.expect("Stopped, here")
+
+
 def test_a_file_that_is_there_is_not_written_over_by_mistake(opened: Open) -> None:
     Path("talk.json").write_text("dear to me")
     terminal = opened()

@@ -159,6 +159,7 @@ def _tell_end(screen: Screen, done: Answered | None, left: list[str], settings: 
 
 
 _NO_MODEL = (
-    "no model is named; say -m provider/model (`penstock models allenai` lists some that need no "
-    "account, `penstock providers` the providers) or set default_model in penstock.toml"
+    "no model is named; say -m provider/model, as in -m allenai/tulu3-405b, or set default_model "
+    "in penstock.toml. `penstock providers` tells what each provider needs, and `penstock sandbox` "
+    "starts servers that need no account and no network"
 )

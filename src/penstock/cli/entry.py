@@ -4,15 +4,18 @@ Laws:
 * a paste is one entry, whatever lines it has. A terminal that brackets pastes says where one ends;
   on any other, lines that are there already when one has been read belong to it;
 * a line that ends in a backslash goes on in the next one; so does Alt-Enter, where GNU readline is;
-* nothing but the answer goes to stdout: where that is no terminal, the prompt is on stderr.
+* nothing but the answer goes to stdout: where that is no terminal, the prompt is on stderr;
+* what is typed while an answer comes is not mixed with it: it stands at the next prompt.
 """
 
 from __future__ import annotations
 
 import io
+import os
 import select
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from penstock.cli.history import History
@@ -24,6 +27,9 @@ if TYPE_CHECKING:
 PROMPT, MORE = "> ", ". "
 _REST_OF_A_PASTE = 0.03
 """Seconds in which the next line of a paste is there."""
+
+_ECHO_FLAGS = 3
+"""Where the flags that hold ECHO stand in what ``termios.tcgetattr`` gives."""
 
 Complete = Callable[[str], Sequence[str]]
 
@@ -48,6 +54,11 @@ class Entries:
             for entry in history.entries:
                 readline.add_history(entry)
         self._editor = readline
+
+    @property
+    def ends_line(self) -> bool:
+        """Whether the editor itself ends the line of the prompt at the end of input."""
+        return self._brackets
 
     def read(self) -> str:
         """The next entry, without the line end; it may be blank.
@@ -90,6 +101,24 @@ class Entries:
         if not line:
             raise EOFError
         return line.removesuffix("\n")
+
+
+@contextmanager
+def unseen_keys() -> Iterator[None]:
+    """Keys are not shown meanwhile; Ctrl-C works as ever."""
+    if os.name != "posix" or not sys.stdin.isatty():
+        yield
+        return
+    import termios
+
+    before = termios.tcgetattr(sys.stdin)
+    quiet = [*before]
+    quiet[_ECHO_FLAGS] &= ~termios.ECHO
+    termios.tcsetattr(sys.stdin, termios.TCSANOW, quiet)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(sys.stdin, termios.TCSANOW, before)
 
 
 def _continues(entry: str) -> bool:

@@ -12,7 +12,7 @@ import msgspec
 from penstock.cli.advice import explain
 from penstock.cli.answer import Answered, answer
 from penstock.cli.completion import known_models
-from penstock.cli.entry import Entries
+from penstock.cli.entry import Entries, unseen_keys
 from penstock.cli.history import History
 from penstock.cli.render import Screen, folded
 from penstock.cli.signals import Ended
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 HELP = """/model NAME    go on with another model
 /system TEXT   set the system message
 /system        take it away
-/retry         ask the last question again
+/retry         ask the last one again
 /history       show what was said
 /save FILE     write it as JSON
 /save! FILE    the same over a file
@@ -102,7 +102,8 @@ class Talk:
                 if not self._take(entries, entry):
                     return
             except EOFError:
-                self._screen.say("")
+                if not entries.ends_line:
+                    self._screen.say("")
                 return
             except Ended:
                 raise
@@ -151,14 +152,16 @@ class Talk:
     ) -> Answered:
         parameters = self._parameters.copy()
         parameters["conversation"] = conversation
-        return answer(
-            self._client,
-            self._screen,
-            self._model,
-            messages_of(before, self._system, question),
-            parameters,
-            stream=self._stream,
-        )
+        messages = messages_of(before, self._system, question)
+        with unseen_keys():
+            return answer(
+                self._client,
+                self._screen,
+                self._model,
+                messages,
+                parameters,
+                stream=self._stream,
+            )
 
     def _retry(self) -> None:
         last = self._transcript.last
