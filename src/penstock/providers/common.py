@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
-from penstock.errors import BadRequestError, PenstockError, StreamCancelledError
+from penstock.errors import BadRequestError, PenstockError, ProtocolError, StreamCancelledError
 from penstock.provider import ProviderConfig
 from penstock.transport import Limits, Response, Session
 from penstock.transport.limits import Watch
@@ -92,6 +92,7 @@ class Call:
         if response.status >= 300 and response.status != 404:
             with self.session.discreet():
                 raise on_error(response.status, response.headers, body)
+        _refuse_page(response)
 
     async def pump(
         self, response: Response, decoder: AnswerDecoder
@@ -107,6 +108,7 @@ class Call:
         """
         watch = self.limits.watch(response.abort)
         try:
+            _refuse_page(response)
             while not decoder.done:
                 try:
                     data = await self._read(response, watch)
@@ -144,6 +146,16 @@ class Call:
         if not self.config.headers or base is None or origin_of(base) != origin_of(request.url):
             return request
         return request.with_headers(*self.config.headers.items())
+
+
+def _refuse_page(response: Response) -> None:
+    """Refuse a web page with a success status: a bot wall, or a gateway in front (row 32).
+
+    Raises:
+        ProtocolError: it is one.
+    """
+    if response.content_type == "text/html" and response.status != 404:
+        raise ProtocolError("the server answered with a web page, as a gateway in front of it may")
 
 
 @asynccontextmanager

@@ -164,6 +164,8 @@ def decode_completion(body: bytes, provider: str) -> list[Event]:
     if not chunk.choices:
         raise bad_payload(ValueError("there are no choices"), body)
     choice = chunk.choices[0]
+    if choice.message is None and choice.finish_reason is None:
+        raise bad_payload(ValueError("there is neither a message nor an end"), body)
     events: list[Event] = [Started(id=chunk.id, model=chunk.model)]
     if choice.message is not None:
         _pieces(choice.message, events)
