@@ -12,6 +12,7 @@ import subprocess
 import sys
 import termios
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -55,6 +56,10 @@ class Terminal:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if self.program.poll() is None:
+            self.program.terminate()  # what it has opened on a server is removed
+            with suppress(subprocess.TimeoutExpired):
+                self.program.wait(3)
         if self.program.poll() is None:
             self.program.kill()
             self.program.wait()
