@@ -84,6 +84,22 @@ def test_providers_are_offered(workplace: Path) -> None:
     assert offered("penstock models gro") == ["groq"]
 
 
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        ("penstock sandbox --provider h", ["h2o"]),
+        ("penstock sandbox --script ec", ["echo", "ec"]),
+        ("penstock sandbox --scenario sc", ["sc"]),
+        ("penstock demo --provider h", ["h2o", "h2o_sync"]),
+        ("penstock record --provider cha", ["chatui"]),
+        ("penstock replay ca", ["ca"]),
+    ],
+)
+def test_what_an_option_takes_is_offered(workplace: Path, words: str, names: list[str]) -> None:
+    # A word that is given back stands for files: the shell completes these itself.
+    assert offered(words) == names
+
+
 def test_a_wrong_configuration_does_not_disturb_the_shell(workplace: Path) -> None:
     Path("penstock.toml").write_text("nonsense")
     assert offered("penstock models gro") == ["groq"]

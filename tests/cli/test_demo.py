@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import AsyncGenerator
 
+import msgspec
 import pytest
 from rich.console import Console
 
@@ -68,6 +69,31 @@ async def test_a_question_of_ones_own_reaches_the_model_as_it_is() -> None:
     assert await play(plan_of("h2o", "cog", question=question), shown.board) == []
     assert shown.text.count(f"You asked: “{question}”") == 2
     assert f"You began with “{question}”" in shown.text
+
+
+@pytest.mark.parametrize("width", [40, 80])
+@pytest.mark.parametrize(
+    ("pace", "words"),
+    [(0.0, "pieces a second, as fast as they come"), (0.001, "the servers keep to 1000")],
+)
+async def test_the_table_says_who_sets_the_pace(width: int, pace: float, words: str) -> None:
+    shown = Shown(width)
+    plan = msgspec.structs.replace(plan_of("tgi"), pace=pace)
+    assert await play(plan, shown.board) == []
+    assert words in " ".join(shown.text.split())
+    spoken = msgspec.structs.replace(plan, model=Broken())
+    assert spoken.pace_words == "as the model speaks"
+
+
+def test_a_back_end_goes_by_its_providers_name_too(run: Run) -> None:
+    assert "openai_compatible" in run("demo", "--provider", "openai_compatible", "--pace", "0").out
+
+
+def test_a_back_end_that_does_not_exist_is_one_sentence(run: Run) -> None:
+    done = run("demo", "--provider", "replicat")
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("Error: there is no back end 'replicat'; did you mean replicate? ")
+    assert done.err.count("\n") == 1
 
 
 class Broken:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from penstock.cli.completion import complete_providers
+
 if TYPE_CHECKING:
     from penstock.testing.record import Recorded, Recorder
 
@@ -28,7 +30,12 @@ _SHOWN = 48
     show_default=True,
     help="Folder for the case files.",
 )
-@click.option("--provider", metavar="NAME", help="Whose protocol it is; default: by the paths.")
+@click.option(
+    "--provider",
+    metavar="NAME",
+    help="Whose protocol it is; default: by the paths.",
+    shell_complete=complete_providers,
+)
 @click.option("--redact-text", is_flag=True, help="Mask questions and answers, too.")
 @click.option(
     "--also",

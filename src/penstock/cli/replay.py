@@ -6,7 +6,7 @@ import click
 
 
 @click.command()
-@click.argument("paths", nargs=-1, required=True)
+@click.argument("paths", nargs=-1, required=True, type=click.Path())
 def replay(paths: tuple[str, ...]) -> None:
     """Run each recorded case below PATHS through its provider, over a real loopback socket.
 

@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from penstock.cli.listening import cannot_listen
 
@@ -18,19 +19,48 @@ if TYPE_CHECKING:
 _SERVERS = {"openai_compatible": "openai", "h2o_sync": "h2o"}
 """A provider's name -> the server that speaks with it, where that has another."""
 
+
+def complete_servers(ctx: click.Context, param: click.Parameter, begun: str) -> list[str]:
+    """The servers that begin with ``begun``."""
+    from penstock.sandbox import SANDBOX_PROVIDERS
+
+    return [name for name in SANDBOX_PROVIDERS if name.startswith(begun)]
+
+
+def complete_scripts(
+    ctx: click.Context, param: click.Parameter, begun: str
+) -> list[CompletionItem]:
+    """The scripts that begin with ``begun``, and files."""
+    from penstock.sandbox import SCRIPTS
+
+    names = [CompletionItem(name) for name in SCRIPTS if name.startswith(begun)]
+    return [*names, CompletionItem(begun, type="file")]
+
+
 MOST_PORTS = 16
 """The last ports are no first ones: each server takes one or two."""
 
 
 @click.command()
 @click.option(
-    "--provider", "names", multiple=True, metavar="NAME", help="Only these. May be repeated."
+    "--provider",
+    "names",
+    multiple=True,
+    metavar="NAME",
+    help="Only these. May be repeated.",
+    shell_complete=complete_servers,
 )
-@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--port", type=click.IntRange(1, 65535 - MOST_PORTS), help="First of the ports; default: free."
 )
-@click.option("--script", default="echo", show_default=True, help="A script's name, or a file.")
+@click.option(
+    "--script",
+    default="echo",
+    show_default=True,
+    help="A script's name, or a file.",
+    shell_complete=complete_scripts,
+)
 @click.option(
     "--pace",
     type=click.FloatRange(0, 60),
@@ -46,7 +76,12 @@ MOST_PORTS = 16
     show_envvar=True,
     help="The key for it; the variable is the better place.",
 )
-@click.option("--scenario", metavar="FILE", help="Faults for certain requests, TOML or JSON.")
+@click.option(
+    "--scenario",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="Faults for certain requests, TOML or JSON.",
+)
 @click.option("--verbose", is_flag=True, help="Show each request, without secrets.")
 @click.option("--json", "as_json", is_flag=True, help="Print the addresses as JSON, one line.")
 def sandbox(

@@ -98,13 +98,18 @@ class Board:
 
     # -- at the end ----------------------------------------------------------------------------
 
-    def table(self, rows: Sequence[tuple[System, Row]]) -> None:
-        """All back ends at a glance."""
+    def table(self, rows: Sequence[tuple[System, Row]], pace: str) -> None:
+        """All back ends at a glance; ``pace`` says what sets the pieces a second."""
         self.heading("All together")
         if self._console.width >= NARROW:
             self._wide(rows)
+            self.note(
+                "first: time to the first piece; left: conversations left behind on the server"
+            )
+            self.note(f"per s: pieces a second, {pace}")
         else:
             self._list(rows)
+            self.note(f"/s: pieces a second, {pace}")
 
     def verdict(self, problems: Sequence[str], seconds: float) -> None:
         """The last words."""
@@ -136,7 +141,6 @@ class Board:
             left = Text(str(row.left), "green" if row.left == 0 else "bold red")
             table.add_row(system.key, system.dialect, *cells, left)
         self._console.print(Padding(table, (0, 0, 0, 2), expand=False))
-        self.note("first: time to the first piece; left: conversations left behind on the server")
 
     def _list(self, rows: Sequence[tuple[System, Row]]) -> None:
         for system, row in rows:

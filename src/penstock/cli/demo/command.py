@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from difflib import get_close_matches
 
 import click
+
+
+def complete_systems(ctx: click.Context, param: click.Parameter, begun: str) -> list[str]:
+    """The back ends that begin with ``begun``."""
+    from penstock.cli.demo.systems import KEYS
+
+    return [key for key in KEYS if key.startswith(begun)]
 
 
 @click.command()
@@ -15,6 +23,7 @@ import click
     metavar="NAME",
     envvar="PENSTOCK_DEMO_PROVIDER",
     help="Only this back end. May be repeated.",
+    shell_complete=complete_systems,
 )
 @click.option(
     "--question",
@@ -55,9 +64,7 @@ def demo(
     from penstock.cli.demo.systems import KEYS, QUESTION, SYSTEMS
     from penstock.cli.render import console
 
-    for key in keys:
-        if key not in KEYS:
-            raise click.UsageError(f"there is no back end {key!r}; known are {', '.join(KEYS)}")
+    keys = tuple(key if key in KEYS else _key_of(key) for key in keys)
     if (backend is None) != (model is None):
         raise click.UsageError("--backend and --model go together")
     answers = None
@@ -73,3 +80,21 @@ def demo(
     )
     if asyncio.run(play(plan, Board(console()))):
         raise click.exceptions.Exit(1)
+
+
+def _key_of(name: str) -> str:
+    """The back end of the provider with that name."""
+    from penstock.cli.demo.systems import KEYS, SYSTEMS
+
+    for system in SYSTEMS:
+        if system.provider == name:
+            return system.key
+    close = get_close_matches(name, KEYS, n=1)
+    hint = f"did you mean {close[0]}? Known" if close else "known"
+    raise _Unknown(f"there is no back end {name!r}; {hint} are {', '.join(KEYS)}")
+
+
+class _Unknown(click.ClickException):
+    """Wrong usage in one sentence: with ``make demo`` there is no usage to show."""
+
+    exit_code = 2

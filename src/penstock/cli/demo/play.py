@@ -41,6 +41,13 @@ class Plan(Value, frozen=True, kw_only=True):
     pace: float
     model: Script | None = None
 
+    @property
+    def pace_words(self) -> str:
+        """What sets the pieces a second that are measured."""
+        if self.model is not None:
+            return "as the model speaks"
+        return f"the servers keep to {1 / self.pace:.0f}" if self.pace else "as fast as they come"
+
 
 class Stand(Value, frozen=True):
     """One back end with its server and the model behind that."""
@@ -85,7 +92,7 @@ async def play(plan: Plan, board: Board) -> list[str]:
         run.problems += await replay_recorded(plan.systems, board)
         left_over = await client.aclose()
         run.problems += [f"not undone: {label}" for label in left_over]
-        board.table(run.rows())
+        board.table(run.rows(), plan.pace_words)
     board.verdict(run.problems, time.monotonic() - started)
     return run.problems
 
