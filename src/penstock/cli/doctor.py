@@ -138,7 +138,8 @@ async def _ask(client: Client, name: str, config: ProviderConfig | None) -> tupl
     elif config is not None and config.models:
         provider = client.registry.make(client.session, config.with_(models=()))
     try:
-        listed = await provider.models()
+        with client.session.discreet():
+            listed = await provider.models()
     except Exception as error:
         failure = client.registry.blame(name, error)
         if failure is error:

@@ -130,14 +130,17 @@ class _Reader:
     # -- sources -------------------------------------------------------------------------------
 
     def _read_file(self, file: Path) -> None:
+        problem, data = "", {}
         try:
             self._text = file.read_text("utf-8-sig")
             data = tomllib.loads(self._text)
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-            raise ConfigError(f"{file} cannot be read: {reason}") from None
+            problem = f"{file} cannot be read: {reason}"
         except tomllib.TOMLDecodeError as error:
-            raise ConfigError(_not_toml(file, self._text, str(error))) from None
+            problem = _not_toml(file, self._text, str(error))
+        if problem:  # out here: the reader's error, which holds the text, is no context of ours
+            raise ConfigError(problem)
         for name in data.get("providers", {}) if isinstance(data.get("providers"), dict) else ():
             if not _PROVIDER_NAME.fullmatch(name):
                 raise ConfigError(
@@ -183,10 +186,13 @@ class _Reader:
         value = self._env.get(variable, "").strip()
         if value:
             self._origins[key] = variable  # named if the value cannot be understood
+            problem = ""
             try:
                 self._put(key, understood(key, value), variable)
             except ValueError as error:
-                self.fail(key, str(error))
+                problem = str(error)
+            if problem:  # out here: what the error came from may hold the value
+                self.fail(key, problem)
 
     def _put(self, key: str, value: Any, origin: str) -> None:
         *parents, leaf = parts_of(key)

@@ -43,6 +43,7 @@ ERROR_BODY_WAIT = 5.0
 """Seconds that the body of an error answer may take; the status is told in any case."""
 MAX_HUSHED = 2000
 """How many credentials are remembered to keep them out of errors."""
+_LONGEST_CHAIN = 20
 _LARGE = 1 << 20  # the library warns of longer uploads in one piece
 _MAX_REDIRECTS = 3
 _PROXY_SCHEMES = ("http", "https", "socks4", "socks5", "socks5h")
@@ -225,8 +226,12 @@ class Session:
             raise
 
     def clean(self, error: PenstockError) -> None:
-        """Take out of ``error`` what a server told back of the credentials it was sent."""
-        error.forget(self._sent)
+        """Take out of ``error``, and what led to it, what a server told back of credentials."""
+        told: BaseException | None = error
+        for _ in range(_LONGEST_CHAIN):
+            if isinstance(told, PenstockError):
+                told.forget(self._sent)
+            told = told and (told.__cause__ or told.__context__)
 
     def hush(self, secrets: Iterable[str]) -> None:
         """Let no error show ``secrets``; those of the headers that are sent are known."""
