@@ -11,26 +11,25 @@ export interface Failure {
 }
 
 const BY_STATUS: Record<number, string> = {
+  400: "bad_request",
   401: "invalid_api_key",
   403: "forbidden",
-  404: "model_not_found",
+  404: "not_found",
+  408: "timeout",
   413: "too_large",
   429: "rate_limited",
   503: "overloaded",
   504: "timeout",
 };
 
-export function failureOf(
-  error: unknown,
-  status?: number,
-  retryAfter?: number,
-): Failure {
+/** The facts of an error body, of an error event, or of what else a server sent instead. */
+export function failureOf(error: unknown, status?: number, retryAfter?: number): Failure {
   const fields = isRecord(error) ? error : {};
-  const code = fields["code"] ?? fields["type"];
+  const code = fields["code"] ?? BY_STATUS[status ?? 0] ?? fields["type"];
   const message = typeof error === "string" ? error : fields["message"];
   const param = fields["param"];
   return {
-    code: typeof code === "string" && code ? code : BY_STATUS[status ?? 0] ?? "server",
+    code: typeof code === "string" && code ? code : "server",
     message: typeof message === "string" ? message : "",
     status,
     param: typeof param === "string" ? param : undefined,
@@ -79,7 +78,8 @@ export function sentence(failure: Failure, model: string): string {
     case "unknown_model":
       return `The gateway knows no model named ${model}. Choose another one.`;
     case "not_found":
-      return `The server of ${model} no longer knows this conversation. Try again.`;
+    case "not_found_error":
+      return `The server of ${model} does not know what it was asked for. Try again.`;
     case "unsupported_parameter":
       return `${model} cannot do this${failure.param ? `: ${failure.param}` : ""}.`;
     case "bad_request":
@@ -89,15 +89,23 @@ export function sentence(failure: Failure, model: string): string {
         : `${model} does not accept this request.`;
     case "model":
       return `${model} failed while it answered. Try again.`;
+    case "cancelled":
+      return `The server of ${model} gave up this answer. Try again.`;
+    case "redirect":
     case "protocol":
       return `The server of ${model} gave an answer that makes no sense. Try again.`;
     case "config":
       return "The gateway is not set up for this model. Its owner has to look at the configuration.";
+    case "auth":
+    case "payment":
+    case "captcha":
     case "upstream_auth":
     case "upstream_payment":
     case "upstream_forbidden":
     case "upstream_captcha":
       return `The server of ${model} refused the gateway's own credential. Its owner has to look at it.`;
+    case "server":
+    case "server_error":
     default:
       return `The server of ${model} failed. ${later}`;
   }

@@ -136,8 +136,8 @@ function Plots({ target }: { target: Target }) {
   return (
     <div class="plots">
       <Plot
-        title={`Requests in ${step} s`}
-        summary={bad ? `${count(all)}, ${count(bad)} failed` : count(all)}
+        title={`Requests per ${step} s`}
+        summary={bad ? `${count(all)} in all, ${count(bad)} failed` : `${count(all)} in all`}
         words={`${target.model}: ${all} requests in the last hour, ${bad} of them failed`}
         times={times}
         lines={[
