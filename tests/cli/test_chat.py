@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -85,14 +86,15 @@ def test_events_as_json(run: Run, configured: Path) -> None:
 def test_a_failure_as_json_is_the_last_line(run: Run, configured: Path) -> None:
     done = run("chat", "--json", "FAIL")
     assert done.code == 1
-    assert json.loads(done.out.splitlines()[-1])["kind"] == "model"
+    last = json.loads(done.out.splitlines()[-1])
+    assert (last["type"], last["kind"], last["provider"]) == ("error", "model", "h2o")
     assert done.err.startswith("Error: h2o: ")
 
 
 def test_a_whole_answer(run: Run, configured: Path) -> None:
     assert run("chat", "--no-stream", "one two").out == "one two\n"
     reply = json.loads(run("chat", "--no-stream", "--json", "one two").out)
-    assert (reply["text"], reply["finish_reason"]) == ("one two", "stop")
+    assert (reply["type"], reply["text"], reply["finish_reason"]) == ("reply", "one two", "stop")
 
 
 def test_what_came_before_a_failure_stays(run: Run, configured: Path) -> None:
@@ -145,6 +147,81 @@ def test_an_interrupt_stops_the_remote_side(
     assert said.decode().endswith("Stopped, here and on the server.\n")
     until(lambda: servers.state("h2o").runs.cancelled == before + 1)
     assert servers.state("h2o").conversations.left == []
+
+
+def test_an_interrupt_is_the_last_line_of_the_events(configured: Path, servers: Servers) -> None:
+    program = subprocess.Popen(
+        [*PROGRAM, "chat", "--json", "HOLD"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    until(lambda: servers.state("h2o").runs.running == 1)
+    assert program.stdout is not None
+    assert b'"started"' in program.stdout.readline()
+    program.send_signal(signal.SIGINT)
+    out, _ = program.communicate(timeout=20)
+    last = json.loads(out.splitlines()[-1])
+    assert (program.returncode, last["type"], last["kind"]) == (130, "error", "cancelled")
+
+
+def test_a_reader_that_leaves_stops_the_remote_side(configured: Path, servers: Servers) -> None:
+    before = servers.state("h2o").runs.cancelled
+    program = subprocess.Popen(
+        [*PROGRAM, "chat", "HOLD"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert program.stdout is not None
+    assert program.stderr is not None
+    assert program.stdout.read(1) == b"H"
+    program.stdout.close()
+    with program.stderr as said:
+        assert said.read() == b""
+    assert program.wait(10) == 1
+    until(lambda: servers.state("h2o").runs.cancelled == before + 1)
+    assert servers.state("h2o").conversations.left == []
+
+
+def test_an_unknown_model_is_told_with_the_nearest_of_its_server(
+    run: Run, configured: Path
+) -> None:
+    done = run("chat", "-m", "openai_compatible/sandbox-modle", "hi")
+    assert (done.code, done.out) == (1, "")
+    assert "did you mean openai_compatible/sandbox-model" in done.err
+    done = run("chat", "-m", "openai_compatible/zzz", "hi")
+    assert done.err.endswith("; `penstock models openai_compatible` lists what there is\n")
+
+
+def test_what_is_said_is_recorded_as_a_case(run: Run, configured: Path) -> None:
+    done = run("chat", "--record", "cases", "one two")
+    assert (done.code, done.out) == (0, "one two\n")
+    (file,) = Path("cases").iterdir()
+    assert done.err == f"recorded: {file}\n"
+    assert run("replay", "cases").code == 0
+    exchanges = json.loads(file.read_text())["exchanges"]
+    assert exchanges[-1]["request"]["method"] == "DELETE"  # the end of the chat belongs to it
+
+
+def test_what_cannot_be_recorded_is_told(
+    run: Run, configured: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PENSTOCK_PROXY", "http://127.0.0.1:9")
+    done = run("chat", "--record", "cases", "one two")
+    assert (done.code, done.err) == (1, "Error: h2o: --record does not go through a proxy\n")
+
+
+def test_a_wait_is_told_once_on_a_plain_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "dumb")
+    screen = Screen()
+    for _ in range(2):
+        screen.event(Waiting("queue", 2, 7))
+    screen.event(Text("yes\n"))
+    assert capsys.readouterr() == ("yes\n", "in the queue: place 2 of 7\n")
 
 
 def test_waiting_is_a_sentence() -> None:

@@ -90,7 +90,12 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without a character shows a "?"
     watch()
-    sys.exit(_run())
+    code = _run()
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _drop_output()
+    sys.exit(code)
 
 
 def _run() -> int:
@@ -104,14 +109,17 @@ def _run() -> int:
     except PenstockError as error:
         return _failed(str(error))
     except BrokenPipeError:
-        # The reader of a pipe left: nobody is there to be told. Python's own last flush of stdout
-        # must not complain either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 1
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         return _failed(f"{place}{error.strerror or error}")
     return code if isinstance(code, int) else 0
+
+
+def _drop_output() -> None:
+    """The reader of a pipe left: nobody is there to be told, also not by Python's last flush."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _width() -> int | None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from penstock.config import no_color
+from penstock.config.surroundings import plain_terminal
 from penstock.errors import PenstockError
 from penstock.types import (
     Event,
@@ -91,10 +92,12 @@ class Screen:
 
     def __init__(self, *, as_json: bool = False) -> None:
         self._as_json = as_json
-        self._colour = sys.stderr.isatty() and not no_color()
-        self._overwrites = sys.stderr.isatty()
+        self._watched = sys.stderr.isatty()
+        self._overwrites = self._watched and not plain_terminal()
+        self._colour = self._overwrites and not no_color()
         self._terminal = sys.stdout.isatty()
         self._status = False
+        self._told = ""
         self._open_line = False
         self._open_note = False
 
@@ -129,8 +132,7 @@ class Screen:
         """End what was shown of an answer that failed; as JSON the failure is the last line."""
         self.end()
         if self._as_json:
-            line = {"type": "error", "kind": error.kind, "message": str(error)}
-            self._write(msgspec.json.encode(line).decode() + "\n")
+            self._write(msgspec.json.encode(_failure(error)).decode() + "\n")
 
     def end(self) -> None:
         """End the line of the answer."""
@@ -165,6 +167,9 @@ class Screen:
         if self._overwrites:
             self._note(f"\r\x1b[2K{words}", dim=True)
             self._status = True
+        elif self._watched and words != self._told:
+            self._told = words
+            self._note(f"{words}\n")
 
     def _clear(self, *, keep_note: bool = False) -> None:
         """Make room on the terminal for the next text."""
@@ -193,8 +198,15 @@ def _plain(value: Event | Reply) -> object:
         item = getattr(value, name)
         if name == "finish_reason" or (name != "conversation" and item not in (None, "", ())):
             told[name] = item
-    tag = value.__struct_config__.tag
-    return told if tag is None else {"type": tag, **told}
+    return {"type": value.__struct_config__.tag or "reply", **told}
+
+
+def _failure(error: PenstockError) -> object:
+    """A failure as JSON: its kind, the sentence, and the facts that are known."""
+    names = ("provider", "model", "status", "retry_after", "param")
+    facts = {name: getattr(error, name) for name in names}
+    known = {name: fact for name, fact in facts.items() if fact is not None}
+    return {"type": "error", "kind": error.kind, "message": str(error), **known}
 
 
 def warn(warnings: tuple[str, ...]) -> None:
