@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping
+
+import msgspec
 import pytest
 
+from penstock.config.routing import BreakerRules, Pool, Routing, TargetLimits
 from penstock.errors import (
     AuthError,
     BadRequestError,
     ContextLengthError,
     ModelError,
     ModerationError,
+    NetworkError,
     OverloadedError,
     PenstockError,
     ProtocolError,
     RateLimitError,
     TruncatedError,
 )
-from penstock.observe import AttemptEnded, Failure, RequestEnded, Route
-from penstock.types import Finished, Started, Text, Usage, Waiting
+from penstock.observe import AttemptEnded, AttemptStarted, Failure, RequestEnded, Route
+from penstock.provider import EventStream, Provider
+from penstock.routing.router import Router
+from penstock.testing.scripted import Hold, Script, ScriptedProvider
+from penstock.types import ChatRequest, Conversation, Finished, Started, Text, Usage, Waiting
 from tests.routing.stage import REQUEST, Stage, text_of
+
+Limits = Mapping[str, float | None] | None
 
 
 async def test_the_first_target_answers() -> None:
@@ -156,4 +167,277 @@ async def test_a_provider_without_an_end_is_at_fault() -> None:
     stage = Stage({"a": []})
     raised, _ = await stage.fail("a/m")  # the script is empty: a configuration error of the test
     assert raised.kind == "config"
+    stage.nothing_left()
+
+
+# -- limits and breakers ---------------------------------------------------------------------------
+
+NO_WAIT = TargetLimits(concurrency=1, wait=0)
+
+
+async def test_a_full_target_is_passed_by() -> None:
+    hold = Hold()
+    stage = Stage({"a": [[hold, "a"], ["a"]], "b": [["b"]]}, limits={"a/m": NO_WAIT})
+    async with asyncio.TaskGroup() as group:
+        first = group.create_task(stage.read())
+        await hold.reached()
+        assert (await stage.read())[0] == "b"
+        hold.release()
+    assert first.result()[0] == "a"
+    assert (await stage.read())[0] == "a"
+
+
+async def test_the_limit_of_a_provider_holds_for_all_its_models() -> None:
+    hold = Hold()
+    stage = Stage({"a": [[hold, "a"]]}, limits={"a": NO_WAIT})
+    async with asyncio.TaskGroup() as group:
+        group.create_task(stage.read("a/one"))
+        await hold.reached()
+        raised, routed = await stage.fail("a/two")
+        hold.release()
+    assert raised.kind == "overloaded"
+    assert routed.route == Route(
+        "", 0, (Failure("a/two", "overloaded", raised.message, tried=False),)
+    )
+
+
+async def test_a_limit_of_requests_says_when_to_come_back() -> None:
+    stage = Stage({"a": [["1"]]}, limits={"a/m": TargetLimits(rpm=6, wait=5)})
+    await stage.read("a/m")
+    raised, _ = await stage.fail("a/m")
+    assert raised.kind == "rate_limited"
+    assert raised.retry_after == pytest.approx(12.0)
+
+
+async def test_a_request_waits_for_its_turn() -> None:
+    hold = Hold()
+    stage = Stage({"a": [[hold, "a"], ["b"]]}, limits={"a/m": TargetLimits(concurrency=1)})
+    async with asyncio.TaskGroup() as group:
+        first = group.create_task(stage.read("a/m"))
+        await hold.reached()
+        second = group.create_task(stage.read("a/m"))
+        await asyncio.sleep(0)
+        assert len(stage.providers["a"].asked) == 1
+        hold.release()
+    assert (first.result()[0], second.result()[0]) == ("a", "b")
+
+
+async def test_tokens_are_paid_as_counted() -> None:
+    limits = {"a/m": TargetLimits(tpm=1000, wait=0)}
+    used = Finished(usage=Usage(prompt_tokens=40, completion_tokens=360))
+    stage = Stage({"a": [["x", used], ["y"]]}, limits=limits)
+    await stage.read("a/m")
+    raised, _ = await stage.fail("a/m")
+    assert raised.kind == "rate_limited"
+    stage.clock.now += raised.retry_after or 0.0
+    assert (await stage.read("a/m"))[0] == "y"
+
+
+async def test_a_breaker_opens_probes_and_closes() -> None:
+    down = NetworkError("refused")
+    rules = BreakerRules(failures=2, open=30)
+    stage = Stage({"a": [[down], [down], [down], ["back"], ["a"]], "b": [["b"]] * 9}, breaker=rules)
+    for _ in range(4):
+        assert (await stage.read())[0] == "b"
+    assert stage.asked() == "ababbb"
+    stage.clock.now += 30
+    assert (await stage.read())[0] == "b"  # the probe fails: open for 60
+    stage.clock.now += 59
+    assert (await stage.read())[0] == "b"
+    stage.clock.now += 1
+    assert (await stage.read())[0] == "back"
+    assert stage.breaker_words() == [
+        ("a/m", "open"),
+        ("a/m", "half_open"),
+        ("a/m", "open"),
+        ("a/m", "half_open"),
+        ("a/m", "closed"),
+    ]
+    assert stage.router.breakers() == {"a/m": "closed", "b/m": "closed"}
+
+
+async def test_an_open_breaker_alone_says_when_to_come_back() -> None:
+    stage = Stage({"a": [[NetworkError("refused")]]}, breaker=BreakerRules(failures=1))
+    await stage.fail("a/m")
+    stage.clock.now += 10
+    raised, routed = await stage.fail("a/m")
+    assert (raised.kind, raised.retry_after) == ("overloaded", 20.0)
+    assert routed.route.attempts == 0
+    assert stage.asked() == "a"
+
+
+async def test_one_probe_at_a_time() -> None:
+    hold = Hold()
+    scripts: dict[str, list[Script]] = {
+        "a": [[NetworkError("refused")], [hold, "a"]],
+        "b": [["b"]] * 3,
+    }
+    stage = Stage(scripts, breaker=BreakerRules(failures=1))
+    await stage.read()
+    stage.clock.now += 31
+    async with asyncio.TaskGroup() as group:
+        probe = group.create_task(stage.read())
+        await hold.reached()
+        assert (await stage.read())[0] == "b"
+        hold.release()
+    assert probe.result()[0] == "a"
+
+
+async def test_a_probe_that_is_left_makes_way_for_the_next() -> None:
+    hold = Hold()
+    scripts: dict[str, list[Script]] = {
+        "a": [[NetworkError("refused")], [hold], ["a"]],
+        "b": [["b"]],
+    }
+    stage = Stage(scripts, breaker=BreakerRules(failures=1))
+    await stage.read()
+    stage.clock.now += 31
+    async with asyncio.TaskGroup() as group:
+        probe = group.create_task(stage.read())
+        await hold.reached()
+        probe.cancel()
+    assert (await stage.read())[0] == "a"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        AuthError("key", status=401),
+        BadRequestError("no", status=400),
+        RateLimitError("slow", status=429),
+    ],
+)
+async def test_what_the_server_does_not_do_wrong_opens_nothing(error: PenstockError) -> None:
+    stage = Stage({"a": [[error]] * 9}, breaker=BreakerRules(failures=1))
+    for _ in range(9):
+        assert (await stage.fail("a/m"))[0] is error
+    assert stage.breaker_words() == []
+
+
+async def test_a_target_of_no_pool_has_no_breaker_unless_configured() -> None:
+    stage = Stage({"a": [[NetworkError("refused")]] * 9, "b": []})
+    for _ in range(9):
+        assert (await stage.fail("a/other"))[0].kind == "network"
+    assert stage.asked() == "a" * 9
+
+
+async def test_new_rules_hold_for_the_next_request_and_disturb_none_under_way() -> None:
+    hold = Hold()
+    stage = Stage({"a": [["x", hold, "y"]], "b": [["b"]]})
+    async with asyncio.TaskGroup() as group:
+        old = group.create_task(stage.read())
+        await hold.reached()
+        stage.router.adopt(
+            Routing(
+                pools={"both": Pool(targets=("a/m", "b/m"))},
+                targets={"a/m": TargetLimits(concurrency=1, wait=0)},
+            )
+        )
+        new = await stage.read("both")
+        hold.release()
+    assert old.result()[0] == "xy"
+    assert (new[0], new[1].route.attempts) == ("b", 2)
+
+
+# -- strategies, timeouts, conversations -----------------------------------------------------------
+
+
+async def test_round_robin_takes_turns() -> None:
+    stage = Stage({"a": [["a"]] * 2, "b": [["b"]] * 2}, strategy="round_robin")
+    assert "".join([(await stage.read())[0] for _ in range(4)]) == "abab"
+
+
+async def test_least_busy_goes_where_least_is_under_way() -> None:
+    hold = Hold()
+    stage = Stage({"a": [[hold, "a"]], "b": [["b"]]}, strategy="least_busy")
+    async with asyncio.TaskGroup() as group:
+        group.create_task(stage.read())
+        await hold.reached()
+        assert (await stage.read())[0] == "b"
+        hold.release()
+
+
+async def test_the_pools_limits_go_over_the_providers_and_the_calls_over_those() -> None:
+    stage = Stage({"a": [["x"]] * 3}, timeouts={"first_content": 20.0, "idle": 5.0})
+    await stage.read()
+    await stage.read(timeouts={"idle": None})
+    await stage.read("a/m")
+    assert stage.timeouts == [
+        {"first_content": 20.0, "idle": 5.0},
+        {"first_content": 20.0, "idle": None},
+        {},
+    ]
+
+
+async def test_the_total_covers_all_tries() -> None:
+    stage = Stage({"a": [], "b": [["b"]]}, timeouts={"total": 30.0})
+
+    class Slow:
+        def stream(self, request: ChatRequest) -> EventStream:
+            stage.clock.now += 12
+            raise OverloadedError("full")
+
+    provider_of = stage.provider_of
+
+    def slow_first(name: str, timeouts: Limits = None, /) -> Provider:
+        found = provider_of(name, timeouts)
+        return Slow() if name == "a" else found  # type: ignore[return-value]
+
+    router = Router(slow_first, stage.routing, clock=stage.clock)
+    async with router.stream("both", REQUEST):
+        pass
+    assert stage.timeouts == [{"total": 30.0}, {"total": 18.0}]
+
+
+async def test_a_conversation_goes_on_where_it_is_and_nowhere_else() -> None:
+    class Own(Conversation):
+        """Another provider's."""
+
+    class Other(ScriptedProvider):
+        def conversation(self, model: str) -> Conversation:
+            return Own(model=model)
+
+    stage = Stage({"a": [["a"]], "b": []})
+    stage.providers["b"] = Other(["b"], name="b")
+    routed = stage.router.stream(
+        "both", msgspec.structs.replace(REQUEST, conversation=Own(model="m", id="1"))
+    )
+    async with routed as batches:
+        assert "".join([text_of(batch) async for batch in batches]) == "b"
+
+    class Foreign(Conversation):
+        """Of neither."""
+
+    with pytest.raises(BadRequestError, match="no target of both can go on"):
+        stage.router.stream("both", msgspec.structs.replace(REQUEST, conversation=Foreign()))
+
+
+# -- what is told ----------------------------------------------------------------------------------
+
+
+async def test_the_records_tell_times_of_the_given_clock() -> None:
+    stage = Stage({"a": [["x"], [NetworkError("refused")]]})
+    routed = stage.router.stream("both", REQUEST, request_id="r9")
+    async with routed as batches:
+        stage.clock.now += 2
+        async for _ in batches:
+            stage.clock.now += 1
+    (begun,), (end,), (request,) = (
+        stage.told(AttemptStarted),
+        stage.told(AttemptEnded),
+        stage.told(RequestEnded),
+    )
+    assert (begun.request_id, begun.at, begun.attempt) == ("r9", 1000.0, 1)
+    assert (end.kind, end.first_content_s, end.duration_s, end.tokens) == (None, 0.0, 3.0, 1)
+    assert (request.kind, request.model, request.duration_s) == (None, "both", 4.0)
+    assert request.route == routed.route
+
+
+async def test_a_stream_left_before_its_end_is_told_as_cancelled() -> None:
+    stage = Stage({"a": [["x", "y"]]})
+    async with stage.router.stream("both", REQUEST) as batches:
+        async for _ in batches:
+            break
+    assert [end.kind for end in stage.told(AttemptEnded)] == ["cancelled"]
+    assert [end.kind for end in stage.told(RequestEnded)] == ["cancelled"]
     stage.nothing_left()

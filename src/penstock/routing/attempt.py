@@ -18,11 +18,15 @@ _log = logging.getLogger("penstock.routing")
 Opener = Callable[[], EventStream]
 
 
+_BEFORE = (Waiting, Started)
+"""What shows nothing of the answer."""
+
+
 def commits(batch: Sequence[Event]) -> bool:
     """True where ``batch`` shows something of the answer: the commit point of a stream."""
-    if type(batch[0]) is Text:  # nearly always
+    if batch and type(batch[0]) is Text:  # nearly always
         return True
-    return any(type(event) is not Waiting and type(event) is not Started for event in batch)
+    return any(type(event) not in _BEFORE for event in batch)
 
 
 class Attempt:
@@ -145,7 +149,7 @@ class Attempt:
         """``batch`` is about to be handed out; from now on there is no other target."""
         self.committed = True
         self._first = self._clock()
-        self.pieces += len(batch)
+        self.pieces += sum(type(event) not in _BEFORE for event in batch)
         if self._permit is not None:
             self._permit.answered()
         if type(batch[-1]) is Finished:
@@ -153,6 +157,7 @@ class Attempt:
 
     def finish(self, finished: Finished) -> None:
         """The good end has come."""
+        self.pieces -= 1
         self._finished = finished
         self._last = self._clock()
         if self._permit is not None:
@@ -217,7 +222,7 @@ class Attempt:
 
 
 def _only_begins(batch: Batch) -> bool:
-    return type(batch[-1]) is Started and all(type(event) is Started for event in batch)
+    return all(type(event) is Started for event in batch)
 
 
 def _used(usage: Usage | None) -> float | None:

@@ -220,6 +220,8 @@ class Routed:
             if attempt.finished is not None:
                 return
             async for batch in attempt.batches:
+                if not batch:
+                    continue
                 attempt.pieces += len(batch)
                 if type(batch[-1]) is Finished:
                     attempt.finish(batch[-1])
