@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
@@ -25,7 +24,7 @@ from penstock.config.gateway import GatewaySettings
 from penstock.errors import PenstockError
 from penstock.gateway.answer import Answer
 from penstock.gateway.errors import Failure, failure_of, refusal
-from penstock.gateway.exchange import Exchange
+from penstock.gateway.exchange import Exchange, new_id
 from penstock.gateway.http import (
     JSON,
     ClientGone,
@@ -40,6 +39,10 @@ from penstock.gateway.models import Catalogue
 from penstock.gateway.surfaces.body import read_object
 from penstock.gateway.surfaces.chat import ChatWriter
 from penstock.gateway.surfaces.chat_body import ask_chat, read_chat
+from penstock.gateway.surfaces.messages import MessagesWriter, error_body
+from penstock.gateway.surfaces.messages_body import ask_messages, read_messages
+from penstock.gateway.surfaces.responses import REPEATED, ResponsesWriter
+from penstock.gateway.surfaces.responses_body import ask_responses, read_responses
 from penstock.gateway.surfaces.surface import Asked, Writer
 
 _log = logging.getLogger("penstock.gateway")
@@ -47,6 +50,7 @@ _access = logging.getLogger("penstock.access")
 
 Handler = Callable[[Exchange, Receive, Send], Awaitable[None]]
 _SLOT = "penstock.exchange"
+_CLOSED = "the handler is closed"
 FILE_WATCH = 1.0
 """Seconds between two looks at the configuration file."""
 
@@ -107,6 +111,8 @@ class Gateway:
     def _routes(self) -> list[BaseRoute]:
         return [
             Route("/v1/chat/completions", Endpoint(POST=self._chat)),
+            Route("/v1/responses", Endpoint(POST=self._responses)),
+            Route("/v1/messages", Endpoint(POST=self._messages)),
             Route("/v1/models", Endpoint(GET=self._models)),
             Route("/v1/models/{id:path}", Endpoint(GET=self._model)),
             Route("/health/live", Endpoint(GET=_live)),
@@ -135,7 +141,10 @@ class Gateway:
         except PenstockError as error:
             exchange.kind = error.kind
             await _refuse(exchange, failure_of(error), send)
-        except Exception:
+        except Exception as error:
+            if _CLOSED in str(error):  # uvloop, where the caller left a moment before a write
+                exchange.status, exchange.kind = exchange.status or 499, "cancelled"
+                return
             _log.exception("request %s failed in a way nobody foresaw", exchange.request_id)
             exchange.kind = "config"
             if exchange.status:
@@ -235,12 +244,31 @@ class Gateway:
         able = self.client.capabilities(body.model)
         asked = ask_chat(body, given, able, lenient=self._lenient(exchange))
         writer = ChatWriter(
-            "chatcmpl-" + os.urandom(12).hex(),
+            "chatcmpl-" + new_id(),
             body.model,
             int(time.time()),
             usage=body.include_usage,
             copies=asked.copies,
         )
+        await self._answer(exchange, asked, writer, receive, send)
+
+    async def _responses(self, exchange: Exchange, receive: Receive, send: Send) -> None:
+        given = await self._body(receive)
+        body = read_responses(given, self.settings.limits.messages)
+        exchange.model = body.model
+        able = self.client.capabilities(body.model)
+        asked = ask_responses(body, given, able, lenient=self._lenient(exchange))
+        repeated = {name: given[name] for name in REPEATED if given.get(name) is not None}
+        writer = ResponsesWriter("resp_" + new_id(), body.model, int(time.time()), repeated)
+        await self._answer(exchange, asked, writer, receive, send)
+
+    async def _messages(self, exchange: Exchange, receive: Receive, send: Send) -> None:
+        given = await self._body(receive)
+        body = read_messages(given, self.settings.limits.messages)
+        exchange.model = body.model
+        able = self.client.capabilities(body.model)
+        asked = ask_messages(body, given, able, lenient=self._lenient(exchange))
+        writer = MessagesWriter("msg_" + new_id(), body.model, exchange.request_id)
         await self._answer(exchange, asked, writer, receive, send)
 
     async def _body(self, receive: Receive) -> dict[str, object]:
@@ -331,4 +359,7 @@ async def _refuse(exchange: Exchange, failure: Failure, send: Send) -> None:
     exchange.status = failure.status
     now = asyncio.get_running_loop().time()
     headers = [JSON, *exchange.answer_headers(now), *failure.headers()]
-    await respond(send, failure.status, failure.body(), headers)
+    body = failure.body()
+    if exchange.path.startswith("/v1/messages"):
+        body = error_body(failure, exchange.request_id)
+    await respond(send, failure.status, body, headers)

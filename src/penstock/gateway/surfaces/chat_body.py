@@ -14,12 +14,12 @@ from typing import Annotated, Any
 import msgspec
 
 from penstock.gateway.surfaces.body import converted
+from penstock.gateway.surfaces.honoured import Chooser
 from penstock.gateway.surfaces.surface import Asked, wrong
 from penstock.prompts import parse_messages
 from penstock.types import Capabilities, ChatRequest, Sampling, Tool
 
 MAX_COPIES = 16
-MAX_STOPS = 4
 
 _SAMPLING = (
     "temperature",
@@ -31,7 +31,10 @@ _SAMPLING = (
     "frequency_penalty",
     "seed",
 )
-_OURS = frozenset({"model", "stream", "stream_options", "n"})
+_OURS = frozenset(
+    {"model", "stream", "stream_options", "n", "stop", "max_tokens", "max_completion_tokens"}
+    | {*_SAMPLING}
+)
 _UNSHOWN: dict[str, tuple[Any, ...]] = {
     "logprobs": (None, False),
     "top_logprobs": (None, 0),
@@ -57,14 +60,6 @@ _IDLE: dict[str, tuple[Any, ...]] = {
     "verbosity": (None,),
 }
 """Parameters without effect on the answer -> the values for which that is so; () for any."""
-
-_NO_EFFECT = {
-    "top_p": 1,
-    "presence_penalty": 0,
-    "frequency_penalty": 0,
-    "repetition_penalty": 1,
-}
-"""Sampling values that say: no such sampling. Tools send them without being asked."""
 
 _Positive = Annotated[int, msgspec.Meta(ge=1)]
 
@@ -143,68 +138,44 @@ def ask_chat(
     Raises:
         BadRequestError: a parameter can be honoured neither there nor here.
     """
-    dropped: list[str] = []
-
-    def refuse(name: str, reason: str) -> None:
-        if not lenient:
-            raise wrong(reason, name)
-        dropped.append(name)
-
-    for name, harmless in _UNSHOWN.items():
-        if name in given and given[name] not in harmless:
-            refuse(name, f"{name} is not supported by this gateway")
-    stops, sampling = _sampling(body, able, refuse)
-    forwards = able.extra is None
-    extra: dict[str, Any] = {}
-    if forwards:
-        extra = {
-            name: value
-            for name, value in given.items()
-            if name not in _OURS and name not in _UNSHOWN and value is not None
-        }
-        for name in ("max_tokens", "max_completion_tokens", "stop", *_SAMPLING):
-            extra.pop(name, None)
-    else:
-        for name, value in given.items():
-            if name in _KNOWN or name in _UNSHOWN:
-                continue
-            if name not in _IDLE or (_IDLE[name] and value not in _IDLE[name]):
-                refuse(name, f"{name} is not supported by the back end of {body.model[:80]}")
+    choose = Chooser(body.model, lenient=lenient)
+    choose.check(given, _UNSHOWN)
+    values = {name: value for name in _SAMPLING if (value := getattr(body, name)) is not None}
+    limit = "max_tokens" if body.max_tokens else "max_completion_tokens"
+    if (most := getattr(body, limit)) is not None:
+        if "max_tokens" in able.sampling:
+            values["max_tokens"] = most
+        else:
+            choose.refuse(limit, f"{limit} is not supported by the back end of {body.model[:80]}")
+    wanted = [body.stop] if isinstance(body.stop, str) else body.stop or []
+    stops, there = choose.stops(wanted, able, "stop")
+    if able.extra is not None:
+        choose.check_rest(given, _KNOWN | _UNSHOWN.keys(), _IDLE)
     if body.tools and not able.tools:
-        refuse("tools", f"tools are not supported by the back end of {body.model[:80]}")
+        choose.refuse("tools", f"tools are not supported by the back end of {body.model[:80]}")
     return Asked(
         request=ChatRequest(
             model=body.model,
             messages=parse_messages(body.messages),
-            sampling=sampling,
+            sampling=Sampling(**choose.sampling(values, able), stop=there),
             tools=_tools(body.tools) if able.tools else (),
-            extra=extra,
+            extra=_forwarded(given) if able.extra is None else {},
             stream=bool(body.stream),
         ),
         stream=bool(body.stream),
         copies=body.n or 1,
         stops=stops,
-        dropped=tuple(dropped),
+        dropped=tuple(choose.dropped),
     )
 
 
-def _sampling(body: ChatBody, able: Capabilities, refuse: Any) -> tuple[tuple[str, ...], Sampling]:
-    stops = (body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ())
-    if len(stops) > MAX_STOPS or not all(stops):
-        raise wrong(f"stop must be 1 to {MAX_STOPS} texts, none empty", "stop")
-    values: dict[str, Any] = {
-        name: value for name in _SAMPLING if (value := getattr(body, name)) is not None
+def _forwarded(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What an upstream of the same protocol gets as it came."""
+    return {
+        name: value
+        for name, value in given.items()
+        if value is not None and name not in _OURS and name not in _UNSHOWN
     }
-    limit = body.max_completion_tokens or body.max_tokens
-    if limit is not None:
-        values["max_tokens"] = limit
-    for name in [name for name in values if name not in able.sampling]:
-        shown = "max_completion_tokens" if name == "max_tokens" and not body.max_tokens else name
-        value = values.pop(name)
-        if _NO_EFFECT.get(name) != value:
-            refuse(shown, f"{shown} is not supported by the back end of {body.model[:80]}")
-    there = stops if "stop" in able.sampling else ()
-    return (() if there else stops), Sampling(**values, stop=there)
 
 
 def _tools(tools: list[_Tool] | None) -> tuple[Tool, ...]:

@@ -1,0 +1,1 @@
+"""Gateways side by side: the same scripted upstream, the same load, CPU of each gateway's tree."""

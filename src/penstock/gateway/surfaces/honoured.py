@@ -1,0 +1,81 @@
+"""Which parameters a back end honours, which are honoured here, and which are refused. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from penstock.gateway.surfaces.surface import wrong
+from penstock.types import Capabilities
+
+MAX_STOPS = 4
+
+_NO_EFFECT: dict[str, float] = {
+    "top_p": 1,
+    "presence_penalty": 0,
+    "frequency_penalty": 0,
+    "repetition_penalty": 1,
+}
+"""Sampling values that say: no such sampling. Tools send them without being asked."""
+
+
+class Chooser:
+    """Refuses what cannot be honoured, or leaves it out where the caller allowed that.
+
+    Attributes:
+        dropped: what was left out.
+    """
+
+    def __init__(self, model: str, *, lenient: bool) -> None:
+        self._model = model[:80]
+        self._lenient = lenient
+        self.dropped: list[str] = []
+
+    def refuse(self, name: str, reason: str) -> None:
+        """Refuse the parameter ``name``, or note that it is left out.
+
+        Raises:
+            BadRequestError: the caller did not allow that.
+        """
+        if not self._lenient:
+            raise wrong(reason, name)
+        self.dropped.append(name)
+
+    def check(self, given: Mapping[str, Any], harmless: Mapping[str, tuple[Any, ...]]) -> None:
+        """Refuse those of ``harmless`` that have another value than the ones listed."""
+        for name, values in harmless.items():
+            if name in given and values and given[name] not in values:
+                self.refuse(name, f"{name} is not supported by this gateway")
+
+    def check_rest(
+        self,
+        given: Mapping[str, Any],
+        known: Collection[str],
+        harmless: Mapping[str, tuple[Any, ...]],
+    ) -> None:
+        """Refuse what is neither ``known`` nor without effect."""
+        for name, value in given.items():
+            if name in known or (name in harmless and value in (harmless[name] or (value,))):
+                continue
+            self.refuse(name, f"{name} is not supported by the back end of {self._model}")
+
+    def sampling(self, values: dict[str, Any], able: Capabilities) -> dict[str, Any]:
+        """Those of ``values`` that the back end knows."""
+        for name in [name for name in values if name not in able.sampling]:
+            if values[name] != _NO_EFFECT.get(name):
+                self.refuse(name, f"{name} is not supported by the back end of {self._model}")
+        return {name: value for name, value in values.items() if name in able.sampling}
+
+    @staticmethod
+    def stops(
+        given: Sequence[str], able: Capabilities, name: str
+    ) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Stop texts to cut at here, and those that the back end takes.
+
+        Raises:
+            BadRequestError: too many, or an empty one.
+        """
+        stops = tuple(given)
+        if len(stops) > MAX_STOPS or not all(stops):
+            raise wrong(f"{name} must be 1 to {MAX_STOPS} texts, none empty", name)
+        return ((), stops) if "stop" in able.sampling else (stops, ())

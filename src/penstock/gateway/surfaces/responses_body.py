@@ -1,0 +1,179 @@
+"""The body of ``POST /v1/responses``: what it may hold, and what becomes of it. Pure.
+
+Source: ``openai-surface.md`` section 4. Nothing is stored here, so an answer cannot be continued
+by its id: the history is sent again as ``input``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import msgspec
+
+from penstock.errors import BadRequestError
+from penstock.gateway.surfaces.body import converted
+from penstock.gateway.surfaces.honoured import Chooser
+from penstock.gateway.surfaces.surface import Asked, wrong
+from penstock.prompts import parse_messages
+from penstock.types import Capabilities, ChatRequest, Message, Sampling, Tool, ToolCallPart
+
+_HARMLESS: dict[str, tuple[Any, ...]] = {
+    "metadata": (),
+    "user": (),
+    "safety_identifier": (),
+    "prompt_cache_key": (),
+    "include": (None, []),
+    "store": (None, False),
+    "background": (None, False),
+    "service_tier": (None, "auto", "default"),
+    "truncation": (None, "disabled"),
+    "parallel_tool_calls": (None, True),
+    "tool_choice": (None, "auto", "none"),
+    "text": (None, {}, {"format": {"type": "text"}}),
+    "reasoning": (None, {}),
+    "top_logprobs": (None, 0),
+    "stream_options": (None, {}),
+    "conversation": (None,),
+    "prompt": (None,),
+    "max_tool_calls": (None,),
+}
+
+
+class _Tool(msgspec.Struct):
+    type: str
+    name: str = ""
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+
+
+class ResponsesBody(msgspec.Struct):
+    """The members that this gateway knows."""
+
+    model: str
+    input: str | Annotated[list[dict[str, Any]], msgspec.Meta(min_length=1)]
+    instructions: str | None = None
+    previous_response_id: str | None = None
+    stream: bool | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    max_output_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    tools: list[_Tool] | None = None
+
+
+_KNOWN = frozenset(ResponsesBody.__struct_fields__)
+
+
+def read_responses(given: Mapping[str, Any], max_messages: int) -> ResponsesBody:
+    """The typed part of a body.
+
+    Raises:
+        BadRequestError: a member is missing, wrong, or over a limit; ``param`` names it.
+    """
+    body = converted(dict(given), ResponsesBody)
+    if body.previous_response_id is not None:
+        raise wrong(
+            "previous_response_id is not supported: nothing is stored here; send the earlier "
+            "turns in input",
+            "previous_response_id",
+        )
+    if not isinstance(body.input, str) and len(body.input) > max_messages:
+        raise wrong(f"input holds more than {max_messages} items", "input")
+    return body
+
+
+def ask_responses(
+    body: ResponsesBody, given: Mapping[str, Any], able: Capabilities, *, lenient: bool = False
+) -> Asked:
+    """What ``body`` asks of a back end that is ``able`` to do so much.
+
+    Raises:
+        BadRequestError: a parameter can be honoured neither there nor here.
+    """
+    choose = Chooser(body.model, lenient=lenient)
+    choose.check_rest(given, _KNOWN, _HARMLESS)
+    values: dict[str, Any] = {
+        name: value
+        for name in ("temperature", "top_p")
+        if (value := getattr(body, name)) is not None
+    }
+    if body.max_output_tokens is not None:
+        if "max_tokens" in able.sampling:
+            values["max_tokens"] = body.max_output_tokens
+        else:
+            choose.refuse(
+                "max_output_tokens",
+                f"max_output_tokens is not supported by the back end of {body.model[:80]}",
+            )
+    if body.tools and not able.tools:
+        choose.refuse("tools", f"tools are not supported by the back end of {body.model[:80]}")
+    return Asked(
+        request=ChatRequest(
+            model=body.model,
+            messages=_messages(body),
+            sampling=Sampling(**choose.sampling(values, able)),
+            tools=_tools(body.tools or (), choose) if able.tools else (),
+            stream=bool(body.stream),
+        ),
+        stream=bool(body.stream),
+        dropped=tuple(choose.dropped),
+    )
+
+
+def _messages(body: ResponsesBody) -> tuple[Message, ...]:
+    given: list[dict[str, Any] | Message] = []
+    if body.instructions:
+        given.append({"role": "system", "content": body.instructions})
+    if isinstance(body.input, str):
+        given.append({"role": "user", "content": body.input})
+    else:
+        given += [_item(item) for item in body.input if item.get("type") != "reasoning"]
+    try:
+        return parse_messages(given)
+    except BadRequestError as error:
+        error.param = "input"
+        raise
+
+
+def _item(item: Mapping[str, Any]) -> dict[str, Any] | Message:
+    kind = item.get("type", "message")
+    if kind == "message":
+        return {"role": item.get("role"), "content": _content(item.get("content"))}
+    if kind == "function_call":
+        call = ToolCallPart(
+            id=str(item.get("call_id")),
+            name=str(item.get("name")),
+            arguments=str(item.get("arguments") or ""),
+        )
+        return Message(role="assistant", tool_calls=(call,))
+    if kind == "function_call_output":
+        output = item.get("output")
+        text = output if isinstance(output, str) else msgspec.json.encode(output).decode()
+        return Message(role="tool", content=text, tool_call_id=str(item.get("call_id")))
+    raise wrong(f"items of type {str(kind)[:40]!r} are not supported", "input")
+
+
+def _content(content: object) -> object:
+    if not isinstance(content, list):
+        return content
+    return [_part(part) if isinstance(part, dict) else part for part in content]
+
+
+def _part(part: Mapping[str, Any]) -> dict[str, Any]:
+    kind = part.get("type")
+    if kind in ("input_text", "output_text", "text"):
+        return {"type": "text", "text": part.get("text")}
+    if kind == "input_image":
+        return {"type": "image_url", "image_url": {"url": part.get("image_url")}}
+    raise wrong(f"content of type {str(kind)[:40]!r} is not supported", "input")
+
+
+def _tools(tools: Sequence[_Tool], choose: Chooser) -> tuple[Tool, ...]:
+    for tool in tools:
+        if tool.type != "function":
+            choose.refuse("tools", f"tools of type {tool.type[:40]!r} are not supported")
+    return tuple(
+        Tool(name=tool.name, description=tool.description or "", parameters=tool.parameters or {})
+        for tool in tools
+        if tool.type == "function"
+    )
