@@ -186,13 +186,14 @@ class Site(Ground):
 
     Attributes:
         server: that back end.
-        undone: set where a cleanup must have failed, and been told.
+        undone: True where a cleanup must have failed, and been told; None where the server says
+            that there was nothing to clean up.
     """
 
     def __init__(self, client: Client, model: str, server: Server) -> None:
         super().__init__(client, model)
         self.server = server
-        self.undone = False
+        self.undone: bool | None = False
 
     @property
     def state(self) -> State:
@@ -215,6 +216,8 @@ class Site(Ground):
             assert session.outbox.failed
             return
         assert session.outbox.failed == []
+        if self.undone is None:
+            return
         await until(self._empty, f"left there: {self.server.state()}")
 
     def _empty(self) -> bool:

@@ -92,7 +92,7 @@ class Call:
         if response.status >= 300 and response.status != 404:
             with self.session.discreet():
                 raise on_error(response.status, response.headers, body)
-        _refuse_page(response)
+        refuse_page(response)
 
     async def pump(
         self, response: Response, decoder: AnswerDecoder
@@ -108,7 +108,7 @@ class Call:
         """
         watch = self.limits.watch(response.abort)
         try:
-            _refuse_page(response)
+            refuse_page(response)
             while not decoder.done:
                 try:
                     data = await self._read(response, watch)
@@ -148,7 +148,7 @@ class Call:
         return request.with_headers(*self.config.headers.items())
 
 
-def _refuse_page(response: Response) -> None:
+def refuse_page(response: Response) -> None:
     """Refuse a web page with a success status: a bot wall, or a gateway in front (row 32).
 
     Raises:

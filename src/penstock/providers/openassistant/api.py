@@ -12,7 +12,7 @@ from typing import Literal
 
 from penstock.errors import BadRequestError, PenstockError
 from penstock.provider import ProviderConfig
-from penstock.providers.common import Call, StatusError
+from penstock.providers.common import Call, StatusError, refuse_page
 from penstock.providers.openassistant.dialect.answers import (
     NAME,
     Chat,
@@ -157,6 +157,7 @@ class Api:
             response, body = await call.ask(request(self._native))
         if not 200 <= response.status < 300:
             raise (errors or self._errors())(response.status, response.headers, body)
+        refuse_page(response)
         return body
 
     def _is_native(self, status: int, body: bytes) -> bool:
