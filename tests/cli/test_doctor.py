@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from penstock.registry import Registry
 from tests.cli.answering import answering
 from tests.cli.conftest import Run
 from tests.sandboxed import Servers
@@ -27,6 +28,8 @@ def test_every_configured_provider_is_asked(run: Run, configured: Path) -> None:
     assert {"allenai", "h2o", "chatui", "openassistant", "replicate"} <= told.keys()
     assert told["h2o"]["dialect"] == "chat-ui-2023"
     assert told["openassistant"]["dialect"] == "website"
+    assert told["allenai"]["dialect"] == "threads"
+    assert told["replicate"]["login"] == "accepted"
     assert told["openassistant"]["login"] == "accepted"
     assert "openai_compatible/sandbox-model" in told["openai_compatible"]["models"]
     assert all(line["milliseconds"] >= 0 for line in told.values())
@@ -119,3 +122,58 @@ def test_a_cog_server_is_asked_for_its_health(run: Run, workplace: Path, status:
     with answering(b'{"status":"READY"}') as (url, _):
         Path("penstock.toml").write_text(f'[providers.cog]\nbase_url = "{url}"\n')
         assert run("doctor").out.startswith("cog: ok, cog, no credential, 1 model, ")
+
+
+def test_replicate_is_asked_for_the_account_and_one_page(run: Run, workplace: Path) -> None:
+    page = b'{"username":"a","next":"x","results":[{"owner":"o","name":"n"}]}'
+    with answering(page) as (url, asked):
+        settings = f'[providers.replicate]\nbase_url = "{url}"\napi_key = "r8_1"\nmodels = ["m"]\n'
+        Path("penstock.toml").write_text(settings)
+        Path("penstock.toml").chmod(0o600)
+        assert run("doctor").out.startswith("replicate: ok, replicate, logged in, 1 model and more")
+        assert asked == ["/v1/account", "/v1/models"]
+        line = found(run("doctor", "--json").out)["replicate"]
+        assert (line["models"], line["more"]) == (["replicate/o/n"], True)
+
+
+def test_replicate_without_a_token_is_not_called_right(run: Run, workplace: Path) -> None:
+    done = run("doctor", "replicate")
+    assert done.code == 1
+    assert done.out.startswith("replicate: failed, api_key is missing; set the variable REPLICATE_")
+
+
+def test_settings_of_a_provider_are_no_login(run: Run, workplace: Path, servers: Servers) -> None:
+    base = servers.sandbox.providers["allenai"]["base_url"]
+    Path("penstock.toml").write_text(
+        f'[providers.allenai]\nbase_url = "{base}"\noptions = {{ private = false }}\n'
+    )
+    assert found(run("doctor", "--json").out)["allenai"]["login"] == "none"
+
+
+@pytest.mark.parametrize("name", ["openassistant", "replicate"])
+def test_a_wrong_credential_is_told_as_such(
+    run: Run, workplace: Path, servers: Servers, name: str
+) -> None:
+    base = servers.sandbox.providers[name]["base_url"]
+    Path("penstock.toml").write_text(
+        f'[providers.{name}]\nbase_url = "{base}"\napi_key = "r8_geheim_geheim_geheim"\n'
+    )
+    Path("penstock.toml").chmod(0o600)
+    done = run("doctor", "--json")
+    line = found(done.out)[name]
+    assert (done.code, line["state"], line["kind"]) == (1, "failed", "auth")
+    assert "geheim" not in done.out + done.err
+
+
+@pytest.mark.parametrize("name", sorted(Registry().entries))
+def test_a_port_where_nobody_listens_is_told_with_the_address(
+    run: Run, workplace: Path, name: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        port = held.getsockname()[1]
+    Path("penstock.toml").write_text(
+        f'[providers.{name}]\nbase_url = "http://127.0.0.1:{port}"\napi_key = "key"\n'
+    )
+    line = found(run("doctor", "--json").out)[name]
+    assert (line["state"], line["kind"]) == ("failed", "network")
+    assert f"127.0.0.1:{port}" in line["message"]

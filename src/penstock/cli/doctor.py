@@ -1,13 +1,14 @@
 """``penstock doctor``: asks each configured provider the cheapest question that proves it works.
 
-That question is the list of models, which runs none; a Cog server has no list and is asked for its
-health. Nothing is asked of a server that the configuration or the command does not name.
+None of these questions runs a model; ``penstock.cli.proofs`` knows them. Nothing is asked of a
+server that the configuration or the command does not name.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -54,6 +55,7 @@ class Finding(Value, frozen=True, kw_only=True, omit_defaults=False):
         configured: it counts for the exit code.
         login: ``accepted``, ``sent`` (not refused, but the question proves no login), ``none``.
         models: ids, as ``provider/model``.
+        more: the server has further models, for which it was not asked.
         kind: of the error, from the vocabulary.
     """
 
@@ -63,6 +65,7 @@ class Finding(Value, frozen=True, kw_only=True, omit_defaults=False):
     dialect: str | None = None
     login: str | None = None
     models: tuple[str, ...] = ()
+    more: bool = False
     milliseconds: int | None = None
     kind: str | None = None
     message: str = ""
@@ -75,8 +78,9 @@ class Finding(Value, frozen=True, kw_only=True, omit_defaults=False):
 def doctor(config_path: str | None, providers: tuple[str, ...], as_json: bool) -> None:
     """Ask every configured provider, or PROVIDERS, whether it works.
 
-    Each is asked for its list of models: is it reachable, does it take the credential, how fast
-    is it. No model is run. Exit code 1 if one of them fails.
+    Each is asked for its list of models (Replicate for the account, a Cog server for its health):
+    is it reachable, does it take the credential, how fast is it. No model is run. Exit code 1 if
+    one of them fails.
     """
     from penstock.cli.render import folded
 
@@ -97,10 +101,13 @@ async def _examine(config_path: str | None, names: Sequence[str]) -> list[Findin
         warn(client.settings.warnings)
         configs = client.settings.providers
         chosen = dict.fromkeys(client.resolve(name)[0] for name in names)
+        asking = list(chosen or sorted(configs))
+        for name in asking:  # so that loading the code of one is not in the time of another
+            with suppress(PenstockError):  # told when it is asked
+                client.provider(name)
         async with asyncio.TaskGroup() as group:
             asked = [
-                group.create_task(_finding(client, name, configs.get(name)))
-                for name in chosen or sorted(configs)
+                group.create_task(_finding(client, name, configs.get(name))) for name in asking
             ]
         findings = [task.result() for task in asked]
     told = {finding.provider for finding in findings}
@@ -111,10 +118,12 @@ async def _examine(config_path: str | None, names: Sequence[str]) -> list[Findin
 async def _finding(client: Client, name: str, config: ProviderConfig | None) -> Finding:
     if name in CLOSED and _names_closed(name, config):
         return _closed(name, configured=True)
+    from penstock.cli.proofs import prove
+
     started = time.perf_counter()
     try:
         async with asyncio.timeout(LONGEST):
-            models = await _ask(client, name, config)
+            proof = await prove(client, name, config)
     except PenstockError as error:
         return Finding(provider=name, state="failed", kind=error.kind, message=_reason(error))
     except TimeoutError:
@@ -124,48 +133,11 @@ async def _finding(client: Client, name: str, config: ProviderConfig | None) -> 
         provider=name,
         state="ok",
         dialect=_dialect(client, name, config),
-        login=_login(name, config),
-        models=models,
+        login=_login(client, name, config),
+        models=proof.models,
+        more=proof.more,
         milliseconds=round((time.perf_counter() - started) * 1000),
     )
-
-
-async def _ask(client: Client, name: str, config: ProviderConfig | None) -> tuple[str, ...]:
-    """The server's models; those that the configuration names are no proof, so they are not."""
-    provider = client.provider(name)
-    if config is not None and "cog" in (name, config.dialect):
-        await _ask_health(client, config)
-    elif config is not None and config.models:
-        provider = client.registry.make(client.session, config.with_(models=()))
-    try:
-        with client.session.discreet():
-            listed = await provider.models()
-    except Exception as error:
-        failure = client.registry.blame(name, error)
-        if failure is error:
-            raise
-        raise failure from error
-    return tuple(f"{name}/{info.id}" for info in listed)
-
-
-async def _ask_health(client: Client, config: ProviderConfig) -> None:
-    """Ask a Cog server whether it is ready (wire/replicate.md, its part on Cog)."""
-    from penstock.errors import OverloadedError, ProtocolError
-    from penstock.providers.common import Call
-    from penstock.wire.request import HttpRequest
-
-    url = f"{(config.base_url or '').rstrip('/')}/health-check"
-    _, body = await Call(client.session, config).ask(HttpRequest(method="GET", url=url))
-    try:
-        status = msgspec.json.decode(body, type=_Health).status
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        raise ProtocolError("the answer to /health-check is not a Cog server's") from None
-    if status not in ("READY", "BUSY"):
-        raise OverloadedError(f"the server is {status[:40]!r}, not ready")
-
-
-class _Health(msgspec.Struct):
-    status: str
 
 
 def _names_closed(name: str, config: ProviderConfig | None) -> bool:
@@ -192,17 +164,21 @@ def _dialect(client: Client, name: str, config: ProviderConfig | None) -> str | 
     if config is not None and config.dialect:
         return config.dialect
     base = config.base_url if config is not None else None
-    for key, learned in client.session.memory.items():
-        if key[1:] == ("dialect", base):
-            return str(learned)
+    memory = client.session.memory
+    for fact in ("dialect", "list"):
+        for key, learned in memory.items():
+            if key[:2] == (name, fact) and (base is None or base in key):
+                return str(learned)
     entry = client.registry.entries.get(name) or client.registry.entries["openai_compatible"]
     if entry.name == "openassistant":  # the other one is remembered when it is found
         return entry.dialects[0]
     return entry.dialects[0] if len(entry.dialects) == 1 else None
 
 
-def _login(name: str, config: ProviderConfig | None) -> str:
-    if config is None or not (config.api_key or config.cookies or config.options):
+def _login(client: Client, name: str, config: ProviderConfig | None) -> str:
+    entry = client.registry.entries.get(name)
+    site = entry is not None and entry.site_session  # its options may hold a credential, too
+    if config is None or not (config.api_key or config.cookies or (site and config.options)):
         return "none"
     return "accepted" if name in LISTS_PROVE_LOGIN else "sent"
 
@@ -218,7 +194,7 @@ def _line(finding: Finding) -> str:
         facts = [
             finding.dialect or "dialect unknown before an answer",
             _LOGINS[finding.login or "none"],
-            f"{count} model{'' if count == 1 else 's'}",
+            f"{count} model{'' if count == 1 else 's'}{' and more' if finding.more else ''}",
             f"{finding.milliseconds} ms",
         ]
     return f"{finding.provider}: {finding.state}, {', '.join(facts)}"
