@@ -39,7 +39,7 @@ def opened(configured: Path, tmp_path: Path) -> Iterator[Open]:
 def saved(terminal: Terminal, name: str) -> list[dict[str, str]]:
     """The messages, as /save writes them."""
     terminal.type(f"/save {name}")
-    terminal.expect(f"saved to {name}")
+    terminal.expect(f"saved to {name}\n> ")
     messages: list[dict[str, str]] = json.loads(Path(name).read_text())["messages"]
     return messages
 
@@ -154,6 +154,7 @@ def test_a_conversation_may_be_kept(opened: Open, servers: Servers) -> None:
     terminal.type("one")
     terminal.expect("one\none\n> ")
     terminal.press("\x04")
+    terminal.expect("kept on the server: openassistant: conversation ")
     assert terminal.end() == 0
     assert len(servers.state("openassistant").conversations.left) == 1
 

@@ -132,6 +132,8 @@ def chat(
             history = History(None if no_history else history_file())
             talk = Talk(client, screen, name, system, parameters, history=history)
             talk.run(stream=not no_stream, recorded=recorded)
+            for conversation in talk.left if keep else ():
+                screen.say(f"kept on the server: {conversation}")
         else:
             messages = messages_of((), system, asked.text)
             parameters["media"] = asked.media

@@ -77,6 +77,11 @@ class Talk:
         self._transcript = Transcript()
         self._thread = Thread(client)
 
+    @property
+    def left(self) -> list[str]:
+        """The conversations that stand on servers now, as words."""
+        return self._thread.left
+
     def run(self, *, stream: bool = True, recorded: str | None = None) -> None:
         """Read entries until the end of input.
 

@@ -41,7 +41,14 @@ class Thread:
         self._kind: tuple[str, str | None] | None = None
         self._heard: list[_Heard] = []
         self._without: set[str] = set()
+        self._opened: list[tuple[str, Conversation]] = []
         self._before: tuple[str | None, int] = (None, 0)
+
+    @property
+    def left(self) -> list[str]:
+        """The conversations that stand on servers now, as words."""
+        found = ((name, conversation.id) for name, conversation in self._opened)
+        return [f"{name}: conversation {id_}" for name, id_ in found if id_ is not None]
 
     def begin(self, model: str, system: str | None, turns: Sequence[Turn]) -> Conversation | None:
         """The conversation for a question after ``turns``; None where the provider has none.
@@ -83,10 +90,13 @@ class Thread:
         return True
 
     def _new(self, model: str) -> Conversation | None:
-        if self._client.resolve(model)[0] in self._without:
+        name, _ = self._client.resolve(model)
+        if name in self._without:
             return None
         try:
-            return self._client.conversation(model)
+            conversation = self._client.conversation(model)
         except BadRequestError:  # anything else that is wrong is told by the call itself
             self.refuse(model)
             return None
+        self._opened.append((name, conversation))
+        return conversation
