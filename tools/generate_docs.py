@@ -201,7 +201,7 @@ def sandbox_own_faults(_: str, _page: Path) -> str:
         ]
         rows += [(f"`fails-as={name}`", told) for name, told in failures.get(server, {}).items()]
         if rows:
-            parts.append(f"**`{server}`**\n\n{table(('fault', 'meaning'), rows)}")
+            parts.append(f"**`{server}`**\n\n{table(('fault', 'meaning'), iter(rows))}")
     return "\n\n".join(parts)
 
 

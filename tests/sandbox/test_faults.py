@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 import json
 import zlib
@@ -15,50 +14,12 @@ import pytest
 from penstock.sandbox import Sandbox
 from penstock.sandbox.faults import FAULTS, FaultError, Rule, load_scenario, parse_faults
 from penstock.sandbox.script import Fixed
+from tests.sandbox.raw import Seen, exchange
 
 # Three pieces; the second holds characters of several bytes.
 SCRIPT = Fixed(["one ", "два ", "three"])
 GZIP = b"\x1f\x8b\x08"
 JSON = "application/json"
-QUIET = 0.15
-LONGEST = 1.0
-
-
-class Seen:
-    """What came over a connection, and how it ended: ``end``, ``reset`` or ``open``."""
-
-    def __init__(self, data: bytes, ending: str) -> None:
-        self.data = data
-        self.ending = ending
-        self.head, _, self.rest = data.partition(b"\r\n\r\n")
-
-    @property
-    def status(self) -> int:
-        return int(self.head.split(b" ")[1])
-
-    @property
-    def headers(self) -> dict[str, str]:
-        lines = self.head.decode("latin-1").split("\r\n")[1:]
-        return {k.lower(): v.strip() for k, _, v in (line.partition(":") for line in lines)}
-
-    @property
-    def chunked(self) -> tuple[bytes, bool]:
-        """The body without its chunks, and whether the last chunk came."""
-        body, rest = b"", self.rest
-        while b"\r\n" in rest:
-            size, _, rest = rest.partition(b"\r\n")
-            if int(size, 16) == 0:
-                return body, True
-            body, rest = body + rest[: int(size, 16)], rest[int(size, 16) + 2 :]
-        return body, False
-
-    @property
-    def body(self) -> bytes:
-        return self.chunked[0] if "transfer-encoding" in self.headers else self.rest
-
-    @property
-    def frames(self) -> list[bytes]:
-        return [one for one in self.body.split(b"\n\n") if one]
 
 
 def chat(fault: str = "", model: str = "sandbox-model", *, stream: bool = True) -> bytes:
@@ -68,32 +29,6 @@ def chat(fault: str = "", model: str = "sandbox-model", *, stream: bool = True) 
     lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
     lines += [f"X-Sandbox-Fault: {fault}"] * bool(fault)
     return "\r\n".join([*lines, "", body]).encode()
-
-
-async def exchange(url: str, request: bytes, quiet: float = QUIET, most: int = 10**8) -> Seen:
-    """Send bytes, read until the end, or until nothing more comes for a while."""
-    host, _, port = url.removeprefix("http://").partition(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
-    writer.write(request)
-    data, ending = bytearray(), "end"
-    last = asyncio.get_running_loop().time() + LONGEST
-    try:
-        while len(data) < most:
-            if asyncio.get_running_loop().time() > last:
-                ending = "open"
-                break
-            async with asyncio.timeout(quiet):
-                more = await reader.read(1 << 20)
-            if not more:
-                break
-            data += more
-    except TimeoutError:
-        ending = "open"
-    except ConnectionResetError:
-        ending = "reset"
-    finally:
-        writer.close()
-    return Seen(bytes(data), ending)
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from aiohttp import web
 
 from penstock.sandbox.cog_forms import (
     BUSY,
+    DROPPED,
     INDEX,
     KEEP_ALIVE,
     NO_STREAM,
@@ -255,10 +256,15 @@ class CogServer(Server):
         self._free_at = time.monotonic() + self.options.linger
 
     async def _stream(self, request: web.Request, prediction: Prediction) -> web.StreamResponse:
+        dropped, number = self.fault("dropped"), 0
         with prediction.listened():
             async with self.stream(request, _STREAM_HEADERS) as out:
                 async for frame in prediction.events.follow(beat=self.options.keep_alive):
+                    if number == dropped:
+                        await out.write(DROPPED)
+                        break
                     await out.write(KEEP_ALIVE if frame is None else frame)
+                    number += 1
         return out.response
 
     async def _cancel(self, request: web.Request) -> web.Response:

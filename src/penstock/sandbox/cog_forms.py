@@ -42,6 +42,8 @@ INDEX = {
     "shutdown_url": "/shutdown",
 }
 KEEP_ALIVE = b": keep-alive\n\n"
+# That there is such an event is documented, what it says is not: these words are ours.
+DROPPED = b'event: error\ndata: {"error":"the history of this prediction was dropped"}\n\n'
 
 _TYPES: Mapping[str, type | tuple[type, ...]] = {
     "string": str,

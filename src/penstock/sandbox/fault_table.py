@@ -240,6 +240,12 @@ _OWN: Mapping[str, FaultKind] = {
             "retry": "`retry` lines, alone and within events, and no `: hi`",
         },
     ),
+    "dropped": FaultKind(
+        "protocol",
+        3,
+        "After N events the prediction's history is dropped: an `error` event, and the end.",
+        ("cog",),
+    ),
     "error": FaultKind(
         "protocol",
         "rate_limit_exceeded",

@@ -114,7 +114,8 @@ class Work:
         return message.model not in self._unserved and message.fate != "never"
 
     def _take(self, message: Message) -> None:
-        fate, message.fate = message.fate, ""
+        fate = message.fate
+        message.fate = fate if fate == "timeout" else ""
         if fate == "cancelled":
             message.state = "cancelled"
         if message.state == "cancelled":
@@ -125,13 +126,13 @@ class Work:
             self._break_down()
         elif message.gone:
             self._break_down()
-        elif self._age(message) > _TOO_OLD or fate == "timeout":
+        elif self._age(message) > _TOO_OLD:
             message.end("timeout", "Timeout")
         elif not servable(message.sampling):
             self._queue.insert(0, message)
             self._break_down()
         else:
-            message.state = "in_progress"
+            message.state = "pending" if fate == "timeout" else "in_progress"
             self._active[message.id] = message
             if message.readers or not self._patience:
                 self._begin(message)
@@ -139,7 +140,11 @@ class Work:
                 self._later(self._patience, lambda: self.attend(message))
 
     def _begin(self, message: Message) -> None:
-        if message.run is None and not self._closed:
+        if message.fate == "timeout":
+            del self._active[message.id]
+            message.end("timeout", "Timeout")
+            self._dispatch()
+        elif message.run is None and not self._closed:
             if message.judged is not None:
                 message.judged.safety = CAUTION
             message.run = self._start(message, lambda run: self._ended(message, run))
