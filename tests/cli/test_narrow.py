@@ -54,6 +54,7 @@ def screen(*arguments: str) -> list[str]:
         (["models", "nobody"], "Error: 'nobody' names no provider;"),
         (["doctor"], "openassistant: closed,"),
         (["completion", "--help"], "Options:"),
+        (["config", "show"], "timeouts.first_content"),
         (["config", "check"], "right: no configuration file"),
     ],
 )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from penstock.config import Settings
 
 
@@ -25,9 +28,22 @@ def show(config_path: str | None) -> None:
     settings = _load(config_path)
     rows = [(key, value, "default") for key, value in _defaults() if key not in settings.origins]
     rows += [(key, value, settings.origins[key]) for key, value in settings.shown.items()]
-    keys, values = (max(len(row[column]) for row in rows) for column in (0, 1))
-    for key, value, origin in sorted(rows):
-        click.echo(f"{key:<{keys}}  {value:<{min(values, 40)}}  {origin}")
+    for line in _lines(sorted(rows)):
+        click.echo(line)
+
+
+def _lines(rows: list[tuple[str, str, str]]) -> Iterator[str]:
+    """The rows as columns, or one below the other where a terminal has no room for these."""
+    from penstock.cli.render import columns, folded
+
+    keys, values, origins = (max(len(row[column]) for row in rows) for column in range(3))
+    values = min(values, 40)
+    if not sys.stdout.isatty() or columns() >= keys + values + origins + 4:
+        yield from (f"{key:<{keys}}  {value:<{values}}  {origin}" for key, value, origin in rows)
+        return
+    for key, value, origin in rows:
+        yield key
+        yield folded(f"  {value} ({origin})")
 
 
 @config.command()

@@ -95,13 +95,17 @@ async def _run(recorder: Recorder, advice: Callable[[str], str]) -> None:
 
 
 def _advice(url: str, folder: Path, provider: str | None, local: str) -> str:
-    name = (provider or "NAME").upper()
-    return (
+    from penstock.cli.render import folded
+
+    name = (provider or "NAME").upper().replace("-", "_")
+    meant = "" if provider else " NAME is the provider's, as `penstock providers` lists it."
+    before = (
         f"Recording {url} into {folder}.\n"
-        "Use the address above in its place, for instance\n\n"
-        f"  PENSTOCK_{name}_BASE_URL={local} penstock chat -m {provider or 'NAME'}/MODEL\n\n"
-        f"A key for it goes into PENSTOCK_{name}_API_KEY. Ctrl-C ends the recording."
+        f"Use the address above in its place, for instance as follows.{meant}"
     )
+    command = f"PENSTOCK_{name}_BASE_URL={local} penstock chat -m {provider or 'NAME'}/MODEL"
+    after = f"A key for it goes into PENSTOCK_{name}_API_KEY. Ctrl-C ends the recording."
+    return f"{folded(before, err=True)}\n\n  {command}\n\n{folded(after, err=True)}"
 
 
 def _report(recorder: Recorder) -> None:

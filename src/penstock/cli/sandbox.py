@@ -176,7 +176,7 @@ def _print(running: Sandbox, as_json: bool) -> None:
         click.echo(f"[providers.{provider}]", err=True)
         for name, value in settings.items():
             click.echo(f'{name} = "{value}"', err=True)
-    click.echo("\n# Then, in another terminal, where that file is:", err=True)
+    click.echo("\n# Then, where that file is:", err=True)
     click.echo("#   penstock models", err=True)
     if "h2o" in running.providers:
         click.echo('#   penstock chat -m h2o/falcon-40b "Hello"', err=True)
