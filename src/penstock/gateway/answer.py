@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from time import monotonic
 
 import msgspec
 
@@ -64,12 +65,11 @@ class Answer:
         self._streams = streams
         self._limits = limits
         self._compatible = openai_compatible
-        self._clock = asyncio.get_running_loop().time
         self._started = False
         self._over = False
         self._stopping = False
         self._ends: list[Finished] = []
-        self._sent_at = self._clock()
+        self._sent_at = monotonic()
         self._sending: float | None = None
 
     async def run(self, receive: Receive, send: Send) -> None:
@@ -139,10 +139,10 @@ class Answer:
         self._started = True
         exchange = self._exchange
         if any(isinstance(event, CONTENT) for event in batch):
-            exchange.first_content = self._clock()
+            exchange.first_content = monotonic()
         self._note_route(stream)
         exchange.status = 200
-        headers = [*_STREAM_HEADERS, *exchange.answer_headers(self._clock())]
+        headers = [*_STREAM_HEADERS, *exchange.answer_headers(monotonic())]
         await self._send({"type": "http.response.start", "status": 200, "headers": headers})
         return self._writer.opening() + data
 
@@ -162,7 +162,7 @@ class Answer:
         await self._write(data + self._writer.closing(self._ends), more=False)
 
     async def _write(self, data: bytes, *, more: bool = True) -> None:
-        self._sending = self._sent_at = self._clock()
+        self._sending = self._sent_at = monotonic()
         await self._send({"type": "http.response.body", "body": data, "more_body": more})
         self._sending = None
 
@@ -193,7 +193,7 @@ class Answer:
     async def _respond(self, status: int, body: bytes, headers: Sequence[Header] = ()) -> None:
         self._started = self._over = True
         self._exchange.status = status
-        every = self._exchange.answer_headers(self._clock())
+        every = self._exchange.answer_headers(monotonic())
         await respond(self._send, status, body, [JSON, *every, *headers])
 
     # -- ends ----------------------------------------------------------------------------------
@@ -224,7 +224,8 @@ class Answer:
         """
         while True:
             try:
-                async with asyncio.timeout(self._limits.heartbeat):
+                # A whole answer is written at once: there is no silence on its line to fill.
+                async with asyncio.timeout(self._limits.heartbeat if self._asked.stream else None):
                     message = await receive()
             except TimeoutError:
                 await self._beat()
@@ -235,7 +236,7 @@ class Answer:
                 raise ClientGone
 
     async def _beat(self) -> None:
-        now = self._clock()
+        now = monotonic()
         if self._sending is not None:
             if now - self._sending >= self._limits.write:
                 raise ClientGone

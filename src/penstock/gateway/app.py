@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from time import monotonic
 
 import msgspec
 from starlette.routing import BaseRoute, Route, Router
@@ -129,8 +130,7 @@ class Gateway:
             await self._serve(scope, receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        clock = asyncio.get_running_loop().time
-        exchange = scope[_SLOT] = Exchange(scope, clock())
+        exchange = scope[_SLOT] = Exchange(scope, monotonic())
         try:
             await self._router(scope, receive, send)
         except ClientGone:
@@ -151,7 +151,7 @@ class Gateway:
                 raise
             await _refuse(exchange, refusal(500, "the gateway failed; its log says why"), send)
         finally:
-            self._ended(exchange, clock())
+            self._ended(exchange, monotonic())
 
     def _ended(self, exchange: Exchange, now: float) -> None:
         if _access.isEnabledFor(logging.INFO):
@@ -272,8 +272,7 @@ class Gateway:
         await self._answer(exchange, asked, writer, receive, send)
 
     async def _body(self, receive: Receive) -> dict[str, object]:
-        limits = self.settings.limits
-        return read_object(await read_body(receive, limits.body, limits.upload))
+        return read_object(await read_body(receive, self.settings.limits.body))
 
     def _lenient(self, exchange: Exchange) -> bool:
         said = exchange.header(b"x-penstock-lenient")
@@ -350,15 +349,13 @@ async def _unknown_path(scope: Scope, receive: Receive, send: Send) -> None:
 
 async def _ok(exchange: Exchange, send: Send, value: object) -> None:
     exchange.status = 200
-    now = asyncio.get_running_loop().time()
-    headers = [JSON, *exchange.answer_headers(now)]
+    headers = [JSON, *exchange.answer_headers(monotonic())]
     await respond(send, 200, msgspec.json.encode(value), headers)
 
 
 async def _refuse(exchange: Exchange, failure: Failure, send: Send) -> None:
     exchange.status = failure.status
-    now = asyncio.get_running_loop().time()
-    headers = [JSON, *exchange.answer_headers(now), *failure.headers()]
+    headers = [JSON, *exchange.answer_headers(monotonic()), *failure.headers()]
     body = failure.body()
     if exchange.path.startswith("/v1/messages"):
         body = error_body(failure, exchange.request_id)

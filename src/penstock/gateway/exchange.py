@@ -22,7 +22,7 @@ class Exchange:
 
     Attributes:
         request_id: ours, in every answer and every line of the log.
-        began: instant of the loop's clock.
+        began: instant of ``time.monotonic``.
         parameters: what the path holds, by name.
         key: who asks, by the name of the gateway key; None where keys are off.
         model: the name that was asked for.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
@@ -29,32 +28,26 @@ class ClientGone(Exception):
     """The caller closed the connection, or does not read."""
 
 
-async def read_body(receive: Receive, limit: int, wait: float) -> bytes:
-    """The whole body of a request.
+async def read_body(receive: Receive, limit: int) -> bytes:
+    """The whole body of a request. How long it may take is the server's business.
 
     Raises:
-        Refused: it is longer than ``limit`` bytes, or did not come within ``wait`` seconds.
+        Refused: it is longer than ``limit`` bytes.
         ClientGone: the caller left.
     """
     parts: list[bytes] = []
     size = 0
-    try:
-        async with asyncio.timeout(wait):
-            while True:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise ClientGone
-                part = message.get("body", b"")
-                size += len(part)
-                if size > limit:
-                    raise Refused(
-                        refusal(413, f"the body is larger than {limit} bytes", code="too_large")
-                    )
-                parts.append(part)
-                if not message.get("more_body", False):
-                    return parts[0] if len(parts) == 1 else b"".join(parts)
-    except TimeoutError:
-        raise Refused(refusal(408, f"the body did not come within {wait:g} s")) from None
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        part = message.get("body", b"")
+        size += len(part)
+        if size > limit:
+            raise Refused(refusal(413, f"the body is larger than {limit} bytes", code="too_large"))
+        parts.append(part)
+        if not message.get("more_body", False):
+            return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 async def respond(send: Send, status: int, body: bytes, headers: Iterable[Header]) -> None:

@@ -23,56 +23,81 @@ KEEP_ALIVE = 75.0
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol within limits."""
+    """uvicorn's HTTP protocol within limits.
+
+    A request that comes whole in one read costs no timer.
+    """
 
     limits = Limits()
     _deadline: asyncio.TimerHandle | None = None
+    _awaited: str | None = None
+    _in_headers = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn narrows it, too
         """A caller connected."""
         super().connection_made(transport)
         if len(self.connections) > self.limits.connections:
             transport.abort()
-            return
-        self._expect_headers()
+        else:
+            self._await("headers", self.limits.header)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
-        self._stop_expecting()
+        self._await(None)
         super().connection_lost(exc)
 
     def on_message_begin(self) -> None:
         """The first line of a request begins."""
-        self._expect_headers()
+        self._in_headers = True
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """The headers of a request have come."""
-        self._stop_expecting()
+        self._in_headers = False
         super().on_headers_complete()
+
+    def data_received(self, data: bytes) -> None:
+        """Some bytes came; what is still missing of a request has a deadline."""
+        super().data_received(data)
+        if self._in_headers:
+            self._await("headers", self.limits.header)
+        elif self.cycle is not None and self.cycle.more_body:
+            self._await("body", self.limits.upload)
+        else:
+            self._await(None)
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP."""
-        body = refusal(400, "this is not a proper HTTP/1.1 request").body()
-        self.transport.write(
-            b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\n"
-            b"connection: close\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
-        )
-        self.transport.close()
+        self._answer_and_close(b"400 Bad Request", 400, "this is not a proper HTTP/1.1 request")
 
-    def _expect_headers(self) -> None:
-        if self._deadline is None:
-            self._deadline = self.loop.call_later(self.limits.header, self._too_slow)
-
-    def _stop_expecting(self) -> None:
+    def _await(self, what: str | None, seconds: float = 0.0) -> None:
+        """Set the deadline for ``what``, unless it is set; None takes it back."""
+        if self._awaited == what:
+            return
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+        self._awaited = what
+        if what is not None:
+            self._deadline = self.loop.call_later(seconds, self._too_slow)
 
     def _too_slow(self) -> None:
         self._deadline = None
-        if not self.transport.is_closing():
+        if self.transport.is_closing():
+            return
+        if self._awaited == "body":
+            sentence = f"the body did not come within {self.limits.upload:g} s"
+            self._answer_and_close(b"408 Request Timeout", 408, sentence)
+        else:
             self.transport.abort()
+
+    def _answer_and_close(self, line: bytes, status: int, sentence: str) -> None:
+        body = refusal(status, sentence).body()
+        self.transport.write(
+            b"HTTP/1.1 %s\r\ncontent-type: application/json\r\nconnection: close\r\n"
+            b"content-length: %d\r\n\r\n%s" % (line, len(body), body)
+        )
+        self.transport.close()
 
 
 class GatewayServer(uvicorn.Server):
@@ -121,6 +146,7 @@ def server_of(
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,
         date_header=False,
         timeout_keep_alive=int(KEEP_ALIVE),
         timeout_graceful_shutdown=5,
