@@ -1,10 +1,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import signal
 import socket
 import ssl
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 import pytest
 import trustme
@@ -20,7 +25,11 @@ from penstock.sandbox.byte_server import (
     Request,
     Reset,
     Send,
+    StepsError,
+    load_steps,
 )
+
+PENSTOCK = str(Path(sys.executable).with_name("penstock"))
 
 
 @asynccontextmanager
@@ -251,3 +260,72 @@ async def over_tls(server: ByteServer, context: ssl.SSLContext) -> bytes:
             return got
 
     return await asyncio.to_thread(ask)
+
+
+TOML = """
+[[connections]]
+steps = [
+    { request = true },
+    { read = "more" },
+    { send = "HTTP/1.1 200 OK\\r\\n", times = 2 },
+    { hex = "00ff" },
+    { pause = 0.5 },
+    { end = "half-close" },
+    { end = "hang" },
+]
+
+[[connections]]
+steps = [{ end = "reset" }]
+"""
+JSON = '{"connections": [{"steps": [{"end": "cut"}, {"end": "close"}, {"end": "deaf"}]}]}'
+
+
+def test_steps_are_read_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / "steps.toml").write_text(TOML)
+    assert load_steps(tmp_path / "steps.toml") == [
+        [
+            Request(),
+            Read(b"more"),
+            Send(b"HTTP/1.1 200 OK\r\n", 2),
+            Send(b"\x00\xff"),
+            Pause(0.5),
+            HalfClose(),
+            Hang(),
+        ],
+        [Reset()],
+    ]
+    (tmp_path / "steps.json").write_text(JSON)
+    assert load_steps(tmp_path / "steps.json") == [
+        [Close(notify=False), Close(), Hang(reading=False)]
+    ]
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        "x",
+        "steps = 1",
+        '[[connections]]\nsteps = [{ send = "a", pause = 1.0 }]',
+        "[[connections]]\nsteps = [{}]",
+        '[[connections]]\nsteps = [{ hex = "0" }]',
+        '[[connections]]\nsteps = [{ end = "softly" }]',
+    ],
+)
+def test_a_file_that_cannot_be_read_says_so(tmp_path: Path, steps: str) -> None:
+    (tmp_path / "bad.toml").write_text(steps)
+    with pytest.raises(StepsError, match=r"bad\.toml"):
+        load_steps(tmp_path / "bad.toml")
+
+
+def test_the_command_says_the_bytes_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "steps.json").write_text('{"connections": [{"steps": [{"send": "exactly"}]}]}')
+    command = [PENSTOCK, "sandbox", "--bytes", str(tmp_path / "steps.json"), "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        url = json.loads(running.stdout.readline())["bytes"]
+        host, _, port = url.removeprefix("http://").partition(":")
+        with socket.create_connection((host, int(port)), timeout=10) as connection:
+            assert connection.recv(100) == b"exactly"
+            assert connection.recv(100) == b""
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(10) == 0

@@ -15,6 +15,7 @@ from penstock.cli.listening import cannot_listen
 
 if TYPE_CHECKING:
     from penstock.sandbox import Sandbox
+    from penstock.sandbox.byte_server import ByteServer
 
 _SERVERS = {"openai_compatible": "openai", "h2o_sync": "h2o"}
 """A provider's name -> the server that speaks with it, where that has another."""
@@ -82,6 +83,12 @@ MOST_PORTS = 16
     metavar="FILE",
     help="Faults for certain requests, TOML or JSON.",
 )
+@click.option(
+    "--bytes",
+    "bytes_file",
+    metavar="FILE",
+    help="Only a server that says the exact bytes of this file, TOML or JSON.",
+)
 @click.option("--verbose", is_flag=True, help="Show each request, without secrets.")
 @click.option("--json", "as_json", is_flag=True, help="Print the addresses as JSON, one line.")
 def sandbox(
@@ -94,6 +101,7 @@ def sandbox(
     model: str | None,
     api_key: str | None,
     scenario: str | None,
+    bytes_file: str | None,
     verbose: bool,
     as_json: bool,
 ) -> None:
@@ -103,6 +111,9 @@ def sandbox(
     """
     from penstock.sandbox import SANDBOX_PROVIDERS, Sandbox
 
+    if bytes_file is not None:
+        asyncio.run(_say_bytes(_byte_server(bytes_file, host, port or 0), as_json))
+        return
     names = tuple(map(_server_of, names))
     if (backend is None) != (model is None):
         raise click.UsageError("--backend and --model go together")
@@ -145,11 +156,37 @@ def _server_of(name: str) -> str:
     )
 
 
-async def _serve(servers: Sandbox, host: str, port: int | None, as_json: bool) -> None:
+def _byte_server(file: str, host: str, port: int) -> ByteServer:
+    from penstock.sandbox.byte_server import ByteServer, StepsError, load_steps
+
+    try:
+        return ByteServer(load_steps(file), host=host, port=port)
+    except StepsError as error:
+        raise click.UsageError(str(error)) from None
+
+
+async def _say_bytes(server: ByteServer, as_json: bool) -> None:
+    stop = _asked_to_stop()
+    async with AsyncExitStack() as stack:
+        try:
+            await stack.enter_async_context(server)
+        except OSError as error:
+            raise cannot_listen(error, server.host, server.port) from None
+        click.echo(f'{{"bytes":"{server.url}"}}' if as_json else f"bytes  {server.url}")
+        await stop.wait()
+
+
+def _asked_to_stop() -> asyncio.Event:
+    """Set by Ctrl-C or a polite kill."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(name, stop.set)
+    return stop
+
+
+async def _serve(servers: Sandbox, host: str, port: int | None, as_json: bool) -> None:
+    stop = _asked_to_stop()
     async with AsyncExitStack() as stack:
         try:
             running = await stack.enter_async_context(servers)

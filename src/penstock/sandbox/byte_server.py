@@ -32,6 +32,8 @@ from penstock.sandbox.byte_steps import (
     Send,
     Step,
     Steps,
+    StepsError,
+    load_steps,
 )
 
 __all__ = [
@@ -49,6 +51,8 @@ __all__ = [
     "Send",
     "Step",
     "Steps",
+    "StepsError",
+    "load_steps",
 ]
 
 _LENGTH = re.compile(rb"(?im)^content-length:\s*(\d+)")
@@ -309,9 +313,13 @@ class ByteServer:
         self._tasks = asyncio.TaskGroup()
         await self._tasks.__aenter__()
         loop = asyncio.get_running_loop()
-        self._listening = await loop.create_server(
-            lambda: Connection(self._begun, self._ended), self.host, self.port, ssl=self._tls
-        )
+        try:
+            self._listening = await loop.create_server(
+                lambda: Connection(self._begun, self._ended), self.host, self.port, ssl=self._tls
+            )
+        except BaseException:
+            await self._tasks.__aexit__(None, None, None)
+            raise
         self.port = self._listening.sockets[0].getsockname()[1]
         return self
 

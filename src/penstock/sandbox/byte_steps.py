@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Sequence
-from typing import TypeAlias
+from pathlib import Path
+from typing import Literal, TypeAlias
 
 import msgspec
 
@@ -64,3 +66,72 @@ class Hang(Step, frozen=True):
 
 
 Steps: TypeAlias = Sequence[Step]
+
+
+class StepsError(ValueError):
+    """A file of steps that cannot be read."""
+
+
+_End: TypeAlias = Literal["close", "cut", "reset", "half-close", "hang", "deaf"]
+_ENDS: dict[_End, Step] = {
+    "close": Close(),
+    "cut": Close(notify=False),
+    "reset": Reset(),
+    "half-close": HalfClose(),
+    "hang": Hang(),
+    "deaf": Hang(reading=False),
+}
+
+
+class _Written(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A step as it stands in a file; one of the fields is given."""
+
+    request: Literal[True] | None = None
+    read: str | None = None
+    send: str | None = None
+    hex: str | None = None
+    pause: float | None = None
+    end: _End | None = None
+    times: int = 1
+
+    def step(self) -> Step:
+        """The step."""
+        given = [name for name in self.__struct_fields__[:-1] if getattr(self, name) is not None]
+        match given:
+            case ["request"]:
+                return Request()
+            case ["read"]:
+                return Read((self.read or "").encode())
+            case ["send"]:
+                return Send((self.send or "").encode(), self.times)
+            case ["hex"]:
+                return Send(bytes.fromhex(self.hex or ""), self.times)
+            case ["pause"]:
+                return Pause(self.pause or 0.0)
+            case ["end"] if self.end is not None:
+                return _ENDS[self.end]
+            case _:
+                raise ValueError(f"a step says one thing, not {given}")
+
+
+class _Connection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    steps: tuple[_Written, ...]
+
+
+class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    connections: tuple[_Connection, ...]
+
+
+def load_steps(path: str | Path) -> list[Steps]:
+    """Read the steps of each connection from a TOML file, or a JSON file by its suffix.
+
+    Raises:
+        StepsError: The file cannot be read or says what no such file says.
+    """
+    try:
+        text = Path(path).read_text("utf-8")
+        plain = msgspec.json.decode(text) if str(path).endswith(".json") else tomllib.loads(text)
+        read = msgspec.convert(plain, _File).connections
+        return [[written.step() for written in one.steps] for one in read]
+    except (OSError, ValueError) as problem:
+        raise StepsError(f"steps {str(path)!r}: {problem}") from problem
