@@ -14,13 +14,18 @@ import anyio
 import pytest
 
 from penstock.types import Timeouts
-from tests.faults.ground import STREAMS, site
+from tests.faults.ground import PATIENT, STREAMS, site
 from tests.test_leaving import MODELS
 
 KEEPING = ("allenai", "openassistant", "h2o", "chatui")
 QUESTION = "one two three four"
 LONG = "word " * 20
-SHORT = Timeouts(first_content=0.3, idle=0.3)
+SHORT = Timeouts(first_content=0.6, idle=0.6)
+
+
+def limits(fault: str) -> Timeouts:
+    """Short ones only where they are what ends the wait."""
+    return SHORT if fault == "silence" else PATIENT
 
 
 # -- scopes that cancel again and again --------------------------------------------------------
@@ -79,7 +84,7 @@ async def test_row_69_a_deletion_that_fails_replaces_no_outcome(
     name: str, fault: str, fails: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The answer, or its own failure, is what the caller gets; what is left is told."""
-    async with site(name, timeout=SHORT) as here:
+    async with site(name, timeout=limits(fault)) as here:
         here.server.faults.next(fault, method="DELETE", times=0)
         if fails:
             here.server.faults.next("garbage-after=2", path=STREAMS[name])
@@ -97,7 +102,7 @@ async def test_row_69_a_deletion_that_fails_replaces_no_outcome(
 @pytest.mark.parametrize("name", ["replicate", "h2o", "cog"])
 @pytest.mark.parametrize("fault", ["status=404", "status=500", "silence", "reset"])
 async def test_row_69_a_stop_that_fails_lets_the_caller_go(name: str, fault: str) -> None:
-    async with site(name, timeout=SHORT, pace=0.02) as here:
+    async with site(name, timeout=limits(fault), pace=0.02) as here:
         here.server.faults.next(fault, path="/cancel$|/stop-generating$", times=0)
         async with here.client.stream(here.model, LONG) as answer:
             async for _ in answer.text():
@@ -123,7 +128,7 @@ ASKS = {
 async def test_row_70_a_conversation_whose_question_fails_is_deleted(
     name: str, path: str, fault: str
 ) -> None:
-    async with site(name, timeout=SHORT) as here:
+    async with site(name, timeout=limits(fault)) as here:
         here.server.faults.next(fault, method="POST", path=path)
         outcome = await here.ask(QUESTION)
         await here.clean()

@@ -273,7 +273,7 @@ async def test_row_52_a_server_that_never_shakes_hands() -> None:
 @pytest.mark.parametrize("hello", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\0" * 20, b""])
 async def test_row_52_a_plain_server_where_tls_is_expected(hello: bytes) -> None:
     async with ByteServer([Read(b"\x16"), Send(hello)]) as server:
-        async with asking(f"https://127.0.0.1:{server.port}/v1", timeout=SHORT) as here:
+        async with asking(f"https://127.0.0.1:{server.port}/v1") as here:
             assert (await here.ask()).kind == "network"
         await server.quiet()
 
