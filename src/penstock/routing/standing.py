@@ -177,14 +177,16 @@ class Standings:
     def adopt(self, routing: Routing) -> None:
         """Go by other rules from now on; what is under way and known is kept."""
         self._routing = routing
-        self._pooled = {target for pool in routing.pools.values() for target in pool.targets}
+        pooled = (target for pool in routing.pools.values() for target in pool.targets)
+        self._pooled = {Target.of(name).name for name in pooled}
         self._idle = not (routing.targets or routing.pools or routing.breaker)
-        for name, limits in routing.targets.items():
+        limited = {Target.of(name).name: limits for name, limits in routing.targets.items()}
+        for name, limits in limited.items():
             if name in self._gates:
                 self._gates[name].adopt(limits)
             else:
                 self._gates[name] = Gate(limits)
-        for name in self._gates.keys() - routing.targets.keys():
+        for name in self._gates.keys() - limited.keys():
             del self._gates[name]
         for name, standing in self._known.items():
             target = Target.of(name)
