@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from penstock.cli.models import _columns
 from tests.cli.conftest import Run
 
 PNG = bytes.fromhex("89504e470d0a1a0a0000000d49484452")
@@ -52,3 +53,23 @@ def test_every_model_that_is_listed_answers(run: Run, workplace: Path, settings:
         for model in ids_of(line):
             done = run("chat", "-m", model, *picture, "hi")
             assert (done.code, "hi" in done.out) == (0, True), (model, done)
+
+
+def test_a_terminal_shows_columns_where_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [("a/long-name", ["A name of words", "or a/long, or a/lo"]), ("b/x", []), ("c/y", ["z"])]
+    monkeypatch.setenv("COLUMNS", "60")
+    assert list(_columns(rows)) == [
+        "a/long-name  A name of words; or a/long, or a/lo",
+        "b/x",
+        "c/y          z",
+    ]
+    monkeypatch.setenv("COLUMNS", "30")
+    assert "\n".join(_columns(rows)).splitlines() == [
+        "a/long-name",
+        "  A name of words; or a/long,",
+        "  or a/lo",
+        "b/x",
+        "c/y",
+        "  z",
+    ]
+    assert list(_columns([("a/x", ["\x1b[31mred"])])) == ["a/x  \ufffd[31mred"]

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, TypeAlias
 
 import click
 
 from penstock.cli.completion import complete_providers
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from penstock.types import ModelInfo
+
+Row: TypeAlias = "tuple[str, list[str]]"
 
 
 @click.command()
@@ -44,12 +49,48 @@ def models(config_path: str | None, provider: str | None, as_json: bool) -> None
 def _show(found: list[ModelInfo], as_json: bool) -> None:
     import msgspec
 
-    for info in found:
-        if as_json:
+    if as_json:
+        for info in found:
             click.echo(msgspec.json.encode(info))
-            continue
-        about = "" if info.id.partition(":")[0].endswith(info.name) else info.name
-        click.echo("\t".join(filter(None, [info.id, about, ", ".join(_marks(info))])))
+        return
+    rows = [(info.id, list(filter(None, [_name(info), ", ".join(_marks(info))]))) for info in found]
+    for line in _columns(rows) if sys.stdout.isatty() else map(_tabbed, rows):
+        click.echo(line)
+
+
+def _tabbed(row: Row) -> str:
+    return "\t".join((row[0], *row[1]))
+
+
+def _columns(rows: list[Row]) -> Iterator[str]:
+    """For a terminal: two columns, or what is to be known of a model below its id."""
+    from textwrap import TextWrapper
+
+    from penstock.cli.render import columns, harmless
+
+    room = columns()
+    indented = TextWrapper(
+        room,
+        initial_indent="  ",
+        subsequent_indent="  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    width = max((len(name) for name, notes in rows if notes), default=0)
+    beside = all(width + 2 + len("; ".join(notes)) <= room for _, notes in rows)
+    for name, notes in rows:
+        about = harmless("; ".join(notes))
+        if not about:
+            yield harmless(name)
+        elif beside:
+            yield f"{harmless(name):<{width}}  {about}"
+        else:
+            yield harmless(name)
+            yield indented.fill(about)
+
+
+def _name(info: ModelInfo) -> str:
+    return "" if info.id.partition(":")[0].endswith(info.name) else info.name
 
 
 def _marks(info: ModelInfo) -> list[str]:

@@ -212,4 +212,4 @@ def _failure(error: PenstockError) -> object:
 def warn(warnings: tuple[str, ...]) -> None:
     """Tell what is not wrong, but should be known."""
     for warning in warnings:
-        sys.stderr.write(f"Warning: {warning}\n")
+        sys.stderr.write(folded(f"Warning: {warning}", err=True) + "\n")
