@@ -13,14 +13,12 @@ from typing import TypeVar
 
 from penstock.errors import BadRequestError, PenstockError, ProtocolError, StreamCancelledError
 from penstock.provider import ProviderConfig
+from penstock.providers.door import StatusError
 from penstock.transport import Limits, Response, Session
 from penstock.transport.limits import Watch
 from penstock.types import Conversation, Event
 from penstock.wire.decoder import AnswerDecoder
 from penstock.wire.request import HttpRequest, origin_of
-
-StatusError = Callable[[int, dict[str, str], bytes], PenstockError]
-"""A dialect's reading of an error answer: status, headers (lower case), body."""
 
 T = TypeVar("T")
 
@@ -155,7 +153,7 @@ def refuse_page(response: Response) -> None:
         ProtocolError: it is one.
     """
     if response.content_type == "text/html" and response.status != 404:
-        raise ProtocolError("the server answered with a web page, as a gateway in front of it may")
+        raise ProtocolError("a web page came instead of an answer", status=response.status)
 
 
 @asynccontextmanager

@@ -8,6 +8,8 @@ complete. Texts of the library are never passed on: they may hold a proxy's pass
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import ssl
 from typing import Literal
 
@@ -42,16 +44,20 @@ def from_library(error: Exception) -> bool:
     return isinstance(error, _LIBRARY_ERRORS) or _from_socks(error)
 
 
-def failure_of(error: Exception, phase: Phase, host: str, connect: float | None) -> PenstockError:
+def failure_of(
+    error: Exception, phase: Phase, host: str, connect: float | None, *, tls: bool = True
+) -> PenstockError:
     """Our error for ``error`` of the library.
 
     Args:
         phase: ``open`` until the headers have come, ``read`` in the body.
         host: what we talked to, for people.
         connect: the connect limit in force.
+        tls: it was to be TLS.
     """
     if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):
-        return _network(f"the TLS connection to {host} failed: {_tls_reason(error)}", False)
+        reason = _tls_reason(error)
+        return _network(f"the TLS connection to {host} failed: {reason}{_tls_hint(reason)}", False)
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return _network(f"the proxy refused to connect to {host} ({error.status})", False)
     if (
@@ -64,8 +70,7 @@ def failure_of(error: Exception, phase: Phase, host: str, connect: float | None)
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return _network(f"the name {host} could not be resolved", True)
     if isinstance(error, aiohttp.ClientConnectorError):
-        reason = error.os_error.strerror or type(error.os_error).__name__
-        return _network(f"could not connect to {host}: {reason}", True)
+        return _network(f"could not connect to {host}: {_os_reason(error.os_error)}", True)
     if isinstance(
         error,
         http_exceptions.HttpProcessingError
@@ -73,10 +78,12 @@ def failure_of(error: Exception, phase: Phase, host: str, connect: float | None)
         | aiohttp.InvalidURL
         | ValueError,
     ) and not isinstance(error, aiohttp.ClientPayloadError):
-        return ProtocolError(f"{host} sent an answer that is not proper HTTP")
+        hint = "; check that the address is right, and its http or https" if phase == "open" else ""
+        return ProtocolError(f"{host} sent an answer that is not proper HTTP{hint}")
     if phase == "read":
         return TruncatedError(f"the connection to {host} broke before the end of the answer")
-    return _network(f"{host} closed the connection before it answered", True)
+    hint = "" if tls else "; if it speaks TLS, its address begins with https://"
+    return _network(f"{host} closed the connection before it answered{hint}", True)
 
 
 def _network(message: str, retryable: bool) -> NetworkError:
@@ -97,6 +104,26 @@ def _tls_reason(error: Exception) -> str:
     # An SSLError that the ssl module did not make itself lacks these attributes.
     said = getattr(cause, "verify_message", "") or getattr(cause, "reason", None) or ""
     return str(said).lower().replace("_", " ") or "the handshake failed"
+
+
+def _tls_hint(reason: str) -> str:
+    if reason in _NO_TLS:
+        return "; it seems to speak none: its address then begins with http://"
+    if "certificate" in reason:
+        return "; name an authority of your own by ca_bundle in [connection]"
+    return ""
+
+
+_NO_TLS = ("wrong version number", "record layer failure", "packet length too long")
+"""What the library makes of an answer in plain text, by its version."""
+
+
+def _os_reason(error: OSError) -> str:
+    if error.errno == errno.ECONNREFUSED:
+        return "nothing listens there"
+    if error.errno:  # the library's own text repeats the address
+        return os.strerror(error.errno).lower()
+    return error.strerror or type(error).__name__
 
 
 def _from_socks(error: Exception) -> bool:

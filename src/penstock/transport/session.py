@@ -318,7 +318,8 @@ class Session:
         except Exception as error:
             if not from_library(error):
                 raise
-            failure = failure_of(error, "open", host, connect)
+            tls = request.url.startswith("https:")
+            failure = failure_of(error, "open", host, connect, tls=tls)
         raise failure  # out here, for the library's error names all headers, those of proxies too
 
     def _pool(self, proxy: str | None, host: str) -> tuple[aiohttp.ClientSession, dict[str, Any]]:

@@ -305,7 +305,7 @@ def test_what_a_dialect_cannot_do_is_refused() -> None:
     with pytest.raises(ConfigError, match="message-stream, threads, v5-chat"):
         check_dialect("v4")
     check_dialect(None)
-    assert nowhere("allenai", "m").kind == "not_found"
+    assert nowhere("allenai", "m", "http://x").kind == "not_found"
 
 
 def test_a_temperature_of_zero_that_is_not_obeyed_is_said() -> None:

@@ -308,7 +308,8 @@ def test_rule_14_refusals_by_their_kind(
 
 def test_rule_14_a_missing_model_is_named_and_a_missing_prediction_is_not() -> None:
     assert "Model not found: gone." in str(refused(404, {"detail": "gone."}))
-    assert "Model not found." in str(refused(404, b""))
+    for foreign in (b"", b"<html>", {"detail": "Not Found"}):  # another server's
+        assert refused(404, foreign).kind == "not_found"
     assert refused(404, b"", creating=False).kind == "not_found"
 
 

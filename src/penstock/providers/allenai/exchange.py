@@ -24,7 +24,6 @@ from penstock.errors import (
     ModelNotFoundError,
     NetworkError,
     PenstockError,
-    ProtocolError,
     StreamTimeoutError,
 )
 from penstock.providers.allenai.conversation import Conversation
@@ -49,7 +48,8 @@ from penstock.providers.allenai.dialect.forms import (
 from penstock.providers.allenai.dialect.lists import models_of, roots_of
 from penstock.providers.allenai.dialect.turns import Turn, turns_of
 from penstock.providers.allenai.models import DEFAULT_HOST, HOSTS
-from penstock.providers.common import Call, patience, usable
+from penstock.providers.common import Call, patience, refuse_page, usable
+from penstock.providers.door import Door
 from penstock.transport import Response
 from penstock.types import ChatRequest, Event, Finished, Timeouts
 from penstock.wire.request import header_value
@@ -163,7 +163,7 @@ class Exchange:
             except PenstockError:
                 if not self._gone or len(order) == 1:
                     raise
-        raise refused or nowhere(config.name, self._request.model)
+        raise refused or nowhere(config.name, self._request.model, self.base)
 
     async def _answer(self, stack: AsyncExitStack, dialect: str, turn: Turn) -> Response:
         """Post once; or twice, where the model is known on another host than we believed."""
@@ -194,9 +194,11 @@ class Exchange:
         root = self._conversation.id if self._conversation else None
         self._decoder = decoder_of(dialect, root, tuple(tool.name for tool in request.tools))
         sent = post_request(dialect, self.base, post, self._headers)
-        response = await stack.enter_async_context(self.call.open(sent, self._refusal))
-        if response.content_type == "text/html":
-            raise ProtocolError("a web page came instead of an answer; check base_url")
+        door = Door(self.base, "the Ai2 Playground")
+        on_error = self._refusal if self._parent else door.refusal(self._refusal)
+        response = await stack.enter_async_context(self.call.open(sent, on_error))
+        with door.reading():
+            refuse_page(response)
         self._remember()
         return response
 
@@ -318,6 +320,11 @@ def headers_of(call: Call, anonymous_id: str) -> Headers:
 def dialect_key(base: str) -> tuple[str, ...]:
     """Where a session remembers which dialect the server at ``base`` speaks."""
     return ("allenai", "dialect", base)
+
+
+def list_key(base: str) -> tuple[str, ...]:
+    """Where a session remembers whose list of models the server at ``base`` has."""
+    return ("allenai", "list", base)
 
 
 def hosts_key(base: str) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from penstock.providers.allenai.dialect import nowhere
 from penstock.providers.allenai.dialect.errors import is_gone, refusal
 from penstock.providers.allenai.dialect.forms import check_dialect, models_request
 from penstock.providers.allenai.dialect.lists import models_of
-from penstock.providers.allenai.exchange import Exchange, delete_thread, dialect_key
+from penstock.providers.allenai.exchange import Exchange, delete_thread, dialect_key, list_key
 from penstock.providers.allenai.models import BASE_URL, CAPABILITIES, resolve
 from penstock.providers.checks import check_options, check_request
 from penstock.providers.common import Call, held
@@ -75,11 +75,12 @@ class AllenAIProvider:
         """
         if self._config.models:
             return [ModelInfo(id=model) for model in self._config.models]
-        error: PenstockError = nowhere(self.name, "")
+        error: PenstockError = nowhere(self.name, "", str(self._config.base_url))
         for dialect in self._lists():
             request = models_request(dialect, str(self._config.base_url))
             response, body = await self._call().ask(request)
             if response.status == 200:
+                self._session.memory[list_key(str(self._config.base_url))] = dialect
                 return [model.info() for model in models_of(body) if model.is_visible]
             error = refusal(response.status, response.headers, body, provider=self.name, model="")
             if not is_gone(response.status, response.headers):

@@ -16,9 +16,9 @@ from penstock.providers.chatui.dialect.errors import answer_error
 from penstock.providers.chatui.dialect.lines import LinesDecoder
 from penstock.providers.chatui.dialect.requests import Question, question_of
 from penstock.providers.chatui.models import CAPABILITIES
-from penstock.providers.chatui.visit import Visit
+from penstock.providers.chatui.visit import Visit, door_of
 from penstock.providers.checks import check_options, check_request
-from penstock.providers.common import Call, held, usable
+from penstock.providers.common import Call, held, refuse_page, usable
 from penstock.transport import Response, Session
 from penstock.types import (
     ChatRequest,
@@ -155,10 +155,12 @@ class ChatUIProvider:
     async def _listed(self, *, plain: bool) -> list[ModelInfo]:
         call = Call(self._session, self._config)
         request = requests.models_request(self._base, self._config.cookies, plain=plain)
-        _, body = await call.fetch(
-            request, partial(answer_error, provider=self.name, url=request.url)
-        )
-        return requests.decode_models(body)
+        door = door_of(self._base)
+        refused = door.refusal(partial(answer_error, provider=self.name, url=request.url))
+        response, body = await call.fetch(request, refused)
+        with door.reading():
+            refuse_page(response)
+            return requests.decode_models(body)
 
     async def _model(self, request: ChatRequest) -> str:
         """The model asked for, else the conversation's, else the first one of the server's list."""

@@ -16,7 +16,8 @@ from penstock.errors import NotFoundError, PenstockError
 from penstock.providers.chatui.dialect import requests
 from penstock.providers.chatui.dialect.errors import Step, answer_error
 from penstock.providers.chatui.dialect.requests import Question
-from penstock.providers.common import Call, StatusError
+from penstock.providers.common import Call, refuse_page
+from penstock.providers.door import Door, StatusError
 from penstock.providers.stay import Stay
 from penstock.transport import Response
 from penstock.types import Conversation, Timeouts
@@ -107,9 +108,13 @@ class Visit(Stay):
 
     async def _create(self, preprompt: str | None) -> None:
         request = requests.create_request(self.base, self.model, preprompt, self.cookies)
-        response, body = await self.call.fetch(request, self._errors("create", request.url))
+        door = door_of(self.base)
+        refused = door.refusal(self._errors("create", request.url))
+        response, body = await self.call.fetch(request, refused)
         self.note(response)
-        created = requests.decode_created(body)
+        with door.reading():
+            refuse_page(response)
+            created = requests.decode_created(body)
         self.id, self.parent = created.id, created.root
 
     async def _newest_answer(self, call: Call, below: str | None) -> str | None:
@@ -130,3 +135,8 @@ class Visit(Stay):
             url=url,
             secrets=tuple(self.cookies.values()),
         )
+
+
+def door_of(base: str) -> Door:
+    """What should answer at ``base``; its own refusals are those of section 9."""
+    return Door(base, "today's chat-ui", own=("origin",))

@@ -12,7 +12,8 @@ import msgspec
 from penstock.errors import BadRequestError, ConfigError
 from penstock.provider import Batch, Provider, ProviderConfig
 from penstock.providers.checks import check_model, check_options, check_request
-from penstock.providers.common import Call, StatusError, held, usable
+from penstock.providers.common import Call, held, usable
+from penstock.providers.door import StatusError
 from penstock.providers.h2o.conversation import H2oConversation
 from penstock.providers.h2o.dialect import app
 from penstock.providers.h2o.dialect.errors import answer_error
@@ -20,7 +21,7 @@ from penstock.providers.h2o.dialect.frames import decoder_for
 from penstock.providers.h2o.dialect.turn import Ids, Turn, turn_of
 from penstock.providers.h2o.models import ALIASES, CAPABILITIES, DEFAULT_MODEL, MODELS, URL
 from penstock.providers.h2o.tgi import TgiProvider
-from penstock.providers.h2o.visit import Visit
+from penstock.providers.h2o.visit import Visit, door_of
 from penstock.transport import Response, Session
 from penstock.types import (
     ChatRequest,
@@ -85,8 +86,10 @@ class H2oProvider:
             return [ModelInfo(id=name) for name in self._config.models or MODELS]
         call = Call(self._session, self._config)
         request = app.models_request(self._base, self._config.cookies)
-        _, body = await call.fetch(request, self._errors(self._config.cookies))
-        return app.decode_models(body)
+        door = door_of(self._base)
+        _, body = await call.fetch(request, door.refusal(self._errors(self._config.cookies)))
+        with door.reading():
+            return app.decode_models(body)
 
     def conversation(self, model: str) -> H2oConversation:
         """A new native conversation, nothing sent yet."""

@@ -11,7 +11,8 @@ from contextlib import asynccontextmanager
 from penstock.errors import ConfigError, PenstockError
 from penstock.provider import Batch, ProviderConfig
 from penstock.providers.checks import check_dialect, check_options, check_request
-from penstock.providers.common import Call, Stateless, held
+from penstock.providers.common import Call, Stateless, held, refuse_page
+from penstock.providers.door import Door
 from penstock.providers.h2o.dialect import router
 from penstock.providers.h2o.dialect.errors import answer_error
 from penstock.providers.h2o.dialect.frames import decoder_for
@@ -38,6 +39,7 @@ class TgiProvider(Stateless):
         self.name = config.name
         self._session = session
         self._base = config.base_url
+        self._door = Door(self._base, "text-generation-inference")
         self._config = config
 
     @asynccontextmanager
@@ -50,7 +52,9 @@ class TgiProvider(Stateless):
         turn = router_turn_of(request, self.name)
         call = Call(self._session, self._config)
         asked = router.generate_request(self._base, turn, self._config.api_key)
-        async with call.open(asked, self._error) as response:
+        async with call.open(asked, self._door.refusal(self._error)) as response:
+            with self._door.reading():
+                refuse_page(response)
             decoder = decoder_for(
                 response.content_type, self.name, stop=turn.stop, full_text=turn.full_text
             )
@@ -63,8 +67,10 @@ class TgiProvider(Stateless):
             return [ModelInfo(id=name) for name in self._config.models]
         call = Call(self._session, self._config)
         request = router.info_request(self._base, self._config.api_key)
-        _, body = await call.fetch(request, self._error)
-        return [router.decode_info(body)]
+        response, body = await call.fetch(request, self._door.refusal(self._error))
+        with self._door.reading():
+            refuse_page(response)
+            return [router.decode_info(body)]
 
     def _error(self, status: int, headers: dict[str, str], body: bytes) -> PenstockError:
         secrets = (self._config.api_key,) if self._config.api_key else ()

@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from penstock.errors import PenstockError
+from penstock.providers.common import refuse_page
+from penstock.providers.door import Door
 from penstock.providers.h2o.dialect import app
 from penstock.providers.h2o.dialect.errors import answer_error
 from penstock.providers.h2o.dialect.turn import Turn
@@ -70,7 +72,7 @@ class Visit(Stay):
             other = not other
             response, body = await self._settings(other)
         if not app.settings_done(response.status, response.headers.get("location", "")):
-            raise self.error(response.status, response.headers, body)
+            raise self._door.refusal(self.error)(response.status, response.headers, body)
         self.note(response)
         memory[scheme] = other
         memory[modal] = bool(self.call.config.cookies)
@@ -87,12 +89,23 @@ class Visit(Stay):
 
     async def _create(self) -> None:
         request = app.create_request(self.base, self.model, self.cookies)
-        response, body = await self.call.fetch(request, self._refused)
+        response, body = await self.call.fetch(request, self._door.refusal(self._refused))
         self.note(response)
-        self.id = app.created_id(body)
+        with self._door.reading():
+            refuse_page(response)
+            self.id = app.created_id(body)
+
+    @property
+    def _door(self) -> Door:
+        return door_of(self.base)
 
     def _refused(self, status: int, headers: dict[str, str], body: bytes) -> PenstockError:
         self.asked = False
         if status == 405:  # the session that had accepted the modal is forgotten
             self.call.session.memory.pop(self._modal_key, None)
         return self.error(status, headers, body)
+
+
+def door_of(base: str) -> Door:
+    """What should answer at ``base``; its own refusals are those of section 5."""
+    return Door(base, "a chat-ui of 2023", own=("referer", "modal"))

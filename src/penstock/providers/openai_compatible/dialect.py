@@ -7,7 +7,6 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from penstock.errors import ProtocolError
 from penstock.prompts import data_url
 from penstock.providers.openai_compatible.vendors import Vendor
 from penstock.types import ChatRequest, Message, ModelInfo, TextPart, Tool
@@ -76,19 +75,6 @@ def decode_models(body: bytes) -> list[ModelInfo]:
         raise bad_payload(error, body) from None
     listed = models.data if isinstance(models, _Models) else models
     return [ModelInfo(id=model.id, description=model.owned_by or "") for model in listed]
-
-
-def refuse_page(content_type: str) -> None:
-    """Refuse an HTML page with status 200: a bot wall, or a wrong address (faults.md row 32).
-
-    Raises:
-        ProtocolError: it is one.
-    """
-    if content_type == "text/html":
-        raise ProtocolError(
-            "the server answered with a web page; base_url must lead to its API, as in "
-            "http://host:port/v1"
-        )
 
 
 def _authorization(key: str | None) -> tuple[tuple[str, str], ...]:

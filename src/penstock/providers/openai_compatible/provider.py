@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 from penstock.errors import BadRequestError, ConfigError, PenstockError
 from penstock.provider import Batch, Provider, ProviderConfig
 from penstock.providers.checks import check_dialect, check_options, check_request, missing_key
-from penstock.providers.common import Call, Stateless, held
+from penstock.providers.common import Call, Stateless, held, refuse_page
+from penstock.providers.door import Door
 from penstock.providers.openai_compatible import dialect
 from penstock.providers.openai_compatible.vendors import ANY, VENDORS, capabilities_of
 from penstock.transport import Session
@@ -53,14 +54,18 @@ class OpenAICompatibleProvider(Stateless):
         key = self._key()
         call = Call(self._session, self._config)
         asked = dialect.chat_request(self._base, self._vendor, request, key)
-        async with call.open(asked, self._error) as response:
-            dialect.refuse_page(response.content_type)
+        door = Door(self._base, "an OpenAI-compatible server")
+        async with call.open(asked, door.refusal(self._error)) as response:
+            with door.reading():
+                refuse_page(response)
             # Some servers stream although the whole answer was asked for, or the other way round.
             whole = not request.stream and response.content_type != "text/event-stream"
             if whole or response.content_type == "application/json":
                 async with call.limits.step():
                     body = await response.read()
-                yield _once(decode_completion(body, self.name))
+                with door.reading():
+                    completion = decode_completion(body, self.name)
+                yield _once(completion)
             else:
                 async with held(call.pump(response, ChatDecoder(self.name))) as batches:
                     yield batches
@@ -71,9 +76,11 @@ class OpenAICompatibleProvider(Stateless):
             return [ModelInfo(id=name) for name in self._config.models]
         call = Call(self._session, self._config)
         request = dialect.models_request(self._base, self._key())
-        response, body = await call.fetch(request, self._error)
-        dialect.refuse_page(response.content_type)
-        return dialect.decode_models(body)
+        door = Door(self._base, "an OpenAI-compatible server")
+        response, body = await call.fetch(request, door.refusal(self._error))
+        with door.reading():
+            refuse_page(response)
+            return dialect.decode_models(body)
 
     def _key(self) -> str | None:
         if self._vendor.key_env is not None and not self._config.api_key:

@@ -7,12 +7,13 @@ routes with a 404 of its own. It is remembered for the session.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Literal
 
 from penstock.errors import BadRequestError, PenstockError
 from penstock.provider import ProviderConfig
-from penstock.providers.common import Call, StatusError, refuse_page
+from penstock.providers.common import Call, refuse_page
+from penstock.providers.door import Door, StatusError
 from penstock.providers.openassistant.dialect.answers import (
     NAME,
     Chat,
@@ -65,6 +66,7 @@ class Api:
         base = config.base_url or BASE_URL
         self.memory = session.memory
         self._key = (NAME, "dialect", base)
+        self._door = Door(base, "Open-Assistant")
         self._trusted = config.options.get(TRUSTED)
         self._website = Website(base, _website_headers(config, cookies or config.cookies, base))
         self._native = Native(base, _native_headers(config))
@@ -81,12 +83,17 @@ class Api:
     async def create_chat(self, call: Call) -> Chat:
         """A new chat. A trusted user that the server does not know yet is registered first."""
         try:
-            return read_chat(await self._send(call, lambda dialect: dialect.create_chat()))
+            return await self._created(call)
         except PenstockError as error:
             if self._trusted is None or error.status != 404 or error.detail != "User not found":
                 raise
         await call.fetch(self._native.register(), self._errors())
-        return read_chat(await self._send(call, lambda dialect: dialect.create_chat()))
+        return await self._created(call)
+
+    async def _created(self, call: Call) -> Chat:
+        body = await self._send(call, lambda dialect: dialect.create_chat(), door=self._door)
+        with self._door.reading():
+            return read_chat(body)
 
     async def post_question(self, call: Call, chat: str, turn: Turn) -> Message:
         """The user's text as a message."""
@@ -136,7 +143,9 @@ class Api:
 
     async def models(self, call: Call) -> tuple[ModelInfo, ...]:
         """The models that the server allows."""
-        return read_models(await self._send(call, lambda dialect: dialect.models()))
+        body = await self._send(call, lambda dialect: dialect.models(), door=self._door)
+        with self._door.reading():
+            return read_models(body)
 
     async def _is_gone(self, call: Call, chat: str) -> bool:
         try:
@@ -150,27 +159,37 @@ class Api:
         call: Call,
         request: Callable[[Dialect], HttpRequest],
         errors: StatusError | None = None,
+        door: Door | None = None,
     ) -> bytes:
         response, body = await call.ask(request(self.dialect))
         if self._is_native(response.status, body):
             self.memory[self._key] = "native"
             response, body = await call.ask(request(self._native))
         if not 200 <= response.status < 300:
-            raise (errors or self._errors())(response.status, response.headers, body)
-        refuse_page(response)
+            errors = errors or self._errors(door=door)
+            raise errors(response.status, response.headers, body)
+        with nullcontext() if door is None else door.reading():
+            refuse_page(response)
         return body
 
     def _is_native(self, status: int, body: bytes) -> bool:
         undecided = self._forced is None and self._key not in self.memory
         return undecided and is_native_404(status, body)
 
-    def _errors(self, model: str | None = None, *, ordering: bool = False) -> StatusError:
+    def _errors(
+        self, model: str | None = None, *, ordering: bool = False, door: Door | None = None
+    ) -> StatusError:
         secrets = tuple(value for _, value in (*self._website.headers, *self._native.headers))
 
-        def on_error(status: int, headers: dict[str, str], body: bytes) -> PenstockError:
-            return documented(
-                answer_error(status, headers, body, ordering=ordering, model=model, secrets=secrets)
+        def plain(status: int, headers: dict[str, str], body: bytes) -> PenstockError:
+            return answer_error(
+                status, headers, body, ordering=ordering, model=model, secrets=secrets
             )
+
+        told = plain if door is None else door.refusal(plain)
+
+        def on_error(status: int, headers: dict[str, str], body: bytes) -> PenstockError:
+            return documented(told(status, headers, body))
 
         return on_error
 

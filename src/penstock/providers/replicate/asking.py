@@ -11,7 +11,8 @@ from penstock.errors import (
     StreamTimeoutError,
     TruncatedError,
 )
-from penstock.providers.common import Call
+from penstock.providers.common import Call, refuse_page
+from penstock.providers.door import Door
 from penstock.providers.replicate.dialect.errors import hosted_error
 from penstock.providers.replicate.dialect.hosted import Api, Prediction, decode_prediction
 from penstock.types import Timeouts
@@ -43,12 +44,15 @@ class Asking:
                 where the prediction may be running although nobody knows its id.
         """
         try:
-            response, body = await self._call.fetch(request, self.refused)
+            door = Door(self._api.base, "Replicate's API")
+            response, body = await self._call.fetch(request, door.refusal(self.refused))
         except (TruncatedError, StreamTimeoutError) as error:
             connecting = isinstance(error, StreamTimeoutError) and error.phase == "connect"
             error.retryable = connecting
             raise
-        return decode_prediction(body, response.status)
+        with door.reading():
+            refuse_page(response)
+            return decode_prediction(body, response.status)
 
     async def state(self, prediction: Prediction, trouble: PenstockError | None) -> Prediction:
         """``prediction`` as it is now. A GET may be repeated (section 6).

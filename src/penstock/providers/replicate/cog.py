@@ -10,7 +10,8 @@ import msgspec
 from penstock.errors import ConfigError, PenstockError, ProtocolError
 from penstock.provider import Batch, ProviderConfig
 from penstock.providers.checks import check_dialect, check_options, check_request
-from penstock.providers.common import Call, Stateless, held, patience
+from penstock.providers.common import Call, Stateless, held, patience, refuse_page
+from penstock.providers.door import Door
 from penstock.providers.replicate.dialect.answers import PollReader
 from penstock.providers.replicate.dialect.cog import (
     CogDecoder,
@@ -19,6 +20,7 @@ from penstock.providers.replicate.dialect.cog import (
     cog_request,
     decode_cog,
 )
+from penstock.providers.replicate.dialect.hosted import Prediction
 from penstock.providers.replicate.dialect.inputs import Plan, plan_of
 from penstock.providers.replicate.dialect.transcript import Transcript
 from penstock.providers.replicate.models import CAPABILITIES, known_inputs
@@ -70,7 +72,10 @@ class CogProvider(Stateless):
             else:
                 async with call.limits.step():
                     body = await response.read()
-                yield _once(body, plan)
+                with self._door.reading():
+                    refuse_page(response)
+                    prediction = decode_cog(body)
+                yield _once(prediction, plan)
 
     async def _open(
         self, call: Call, connection: AsyncExitStack, model: str, plan: Plan
@@ -81,18 +86,24 @@ class CogProvider(Stateless):
         def on_error(status: int, headers: dict[str, str], body: bytes) -> PenstockError:
             return cog_error(status, headers, body, provider=self.name, model=model)
 
+        door = self._door
         if plain not in call.session.memory:
             asked = cog_request(self._base, plan.inputs, stream=True)
             try:
-                return await connection.enter_async_context(call.open(asked, on_error))
+                refused = door.refusal(on_error)
+                return await connection.enter_async_context(call.open(asked, refused))
             except PenstockError as error:
                 if error.status != 406:
                     raise
         asked = cog_request(self._base, plan.inputs, stream=False)
-        response = await connection.enter_async_context(call.open(asked, on_error))
+        response = await connection.enter_async_context(call.open(asked, door.refusal(on_error)))
         # Only now: a server in its setup refuses the stream in the same way, and then says 503.
         call.session.memory[plain] = True
         return response
+
+    @property
+    def _door(self) -> Door:
+        return Door(self._base, "a Cog server")
 
     async def _leave(self, call: Call, decoder: CogDecoder) -> None:
         prediction = decoder.id
@@ -125,9 +136,8 @@ def _warned(event: Event, plan: Plan) -> Event:
     return event
 
 
-async def _once(body: bytes, plan: Plan) -> AsyncIterator[Batch]:
+async def _once(prediction: Prediction, plan: Plan) -> AsyncIterator[Batch]:
     """The events of an answer that came whole."""
-    prediction = decode_cog(body)
     reader = PollReader(Transcript(plan.stops), plan.limit)
     events: list[Event] = [Started(id=prediction.id or None)]
     events += reader.see(prediction)

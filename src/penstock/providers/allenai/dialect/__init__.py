@@ -64,11 +64,11 @@ def check_for(
             check_model(request.model, offered or (*MODELS, IMAGE_MODEL), provider)
 
 
-def nowhere(provider: str, model: str) -> PenstockError:
+def nowhere(provider: str, model: str, base: str) -> PenstockError:
     """The error for a server that has neither of the chat paths of v4."""
     return error_of(
         "not_found",
-        "this server has neither /v4/threads/ nor /v4/message/stream; check base_url, "
+        f"{base} has neither /v4/threads/ nor /v4/message/stream; check base_url, "
         'or try dialect="v5-chat"',
         provider=provider,
         model=model,

@@ -18,6 +18,7 @@ _WAIT = re.compile(r"resets in ~?(\d{1,6}(?:\.\d{1,3})?)\s*s")
 class Problem(msgspec.Struct, frozen=True):
     """The fields of an error body that say something; any of them may be missing."""
 
+    status: Any = None
     title: Any = None
     detail: Any = None
     retry_after: Any = None
@@ -39,9 +40,16 @@ def _kind(status: int, problem: Problem, creating: bool) -> Kind:
         and isinstance(problem.title, str)
         and "invalid version" in problem.title.lower()
     )
-    if missing and creating:
+    if missing and creating and _is_the_api(problem):
         return "unknown_model"
     return kind_of_status(status)
+
+
+def _is_the_api(problem: Problem) -> bool:
+    """Its 404 says why; other servers send a page, nothing, or their framework's two words."""
+    if problem.status is None and problem.title is None:
+        return isinstance(problem.detail, str) and problem.detail != "Not Found"
+    return True
 
 
 def _words(problem: Problem) -> str | None:
