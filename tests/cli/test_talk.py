@@ -265,3 +265,16 @@ def test_whole_answers_may_be_waited_for(opened: Open) -> None:
     terminal = opened("--no-stream", "--json")
     terminal.type("one two")
     terminal.expect('"text":"one two"')
+
+
+def test_a_dialect_without_conversations_is_asked_without_one(
+    opened: Open, configured: Path
+) -> None:
+    table = "[providers.allenai]\n"
+    configured.write_text(configured.read_text().replace(table, f'{table}dialect = "v5-chat"\n'))
+    terminal = opened("-m", "allenai/Olmo-3-7B-Instruct")
+    terminal.type("one")
+    terminal.expect("Error: allenai: ")
+    terminal.type("/history")
+    assert "conversation" not in terminal.expect("[failed: ")
+    assert "conversation" not in terminal.expect("]\n")

@@ -17,7 +17,7 @@ from penstock.cli.history import History
 from penstock.cli.render import Screen, folded
 from penstock.cli.signals import Ended
 from penstock.cli.thread import Thread
-from penstock.cli.transcript import Transcript, Turn, messages_of, saved, shown
+from penstock.cli.transcript import Transcript, Turn, messages_of, saved, shown, told
 from penstock.errors import BadRequestError, PenstockError
 from penstock.types import Conversation
 
@@ -216,7 +216,7 @@ class Talk:
             self._fail(error)
             return
         words = [f"now {model}"]
-        if model != self._model and self._transcript.last is not None:
+        if model != self._model and told(self._transcript.turns):
             words.append("the chat so far goes along with the next question")
         if self._recorded not in (None, provider):
             words.append(f"what it says is not recorded, only {self._recorded} is")
