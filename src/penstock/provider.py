@@ -80,7 +80,8 @@ class SessionConfig(Value, kw_only=True, frozen=True):
 
     Attributes:
         proxy: URL of an HTTP or SOCKS proxy, credentials in it allowed; never shown.
-        no_proxy: hosts that are reached directly; ``*`` for all, ``.example.org`` for a domain.
+        no_proxy: hosts that are reached directly; ``*`` for all, ``.example.org`` for a domain,
+            ``10.0.0.0/8`` for the addresses of a network.
         ca_bundle: path of a file with further certificate authorities.
         connections: most connections open at a time, over all hosts.
     """

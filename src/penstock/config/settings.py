@@ -49,7 +49,7 @@ class ConnectionTable(Value, kw_only=True, frozen=True):
 
     Attributes:
         proxy: URL of an HTTP or SOCKS proxy for all providers.
-        no_proxy: hosts that are reached directly.
+        no_proxy: hosts that are reached directly: names, domains, addresses, networks (10.0.0.0/8).
         ca_bundle: file with further certificate authorities; from the file's own folder.
         trust_env: take HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY from the environment.
         connections: most connections open at a time.

@@ -34,6 +34,7 @@ from penstock.transport.failures import failure_of, from_library
 from penstock.transport.limits import Limits
 from penstock.transport.outbox import Outbox
 from penstock.wire.encoding import ContentDecoder
+from penstock.wire.no_proxy import is_direct
 from penstock.wire.request import HttpRequest, check_sendable, credentials_of, credentials_of_url
 
 USER_AGENT = "penstock/0.1"
@@ -41,7 +42,7 @@ MAX_ERROR_BODY = 64 << 10
 MAX_BODY = 16 << 20
 ERROR_BODY_WAIT = 5.0
 """Seconds that the body of an error answer may take; the status is told in any case."""
-MAX_HUSHED = 2000
+MAX_HUSHED = 500
 """How many credentials are remembered to keep them out of errors."""
 _LONGEST_CHAIN = 20
 _LARGE = 1 << 20  # the library warns of longer uploads in one piece
@@ -325,7 +326,7 @@ class Session:
     def _pool(self, proxy: str | None, host: str) -> tuple[aiohttp.ClientSession, dict[str, Any]]:
         if self._closed:
             raise BadRequestError("this session is closed")
-        chosen = proxy or (None if self._direct(host) else self._config.proxy)
+        chosen = proxy or (None if is_direct(host, self._config.no_proxy) else self._config.proxy)
         if chosen is None:
             return self._pooled("", None), {}
         scheme = check_proxy(chosen)
@@ -353,17 +354,6 @@ class Session:
                 read_bufsize=1 << 16,
             )
         return pool
-
-    def _direct(self, netloc: str) -> bool:
-        host = (urlsplit(f"//{netloc}").hostname or "").lower()
-        for entry in self._config.no_proxy:
-            name = entry.strip().lower()
-            if name.count(":") < 2 or name.startswith("["):  # else a bare IPv6 address
-                name = urlsplit(f"//{name}").hostname or ""
-            name = name.lstrip(".")
-            if name and (name in ("*", host) or host.endswith(f".{name}")):
-                return True
-        return False
 
 
 def check_proxy(proxy: str) -> str:
