@@ -57,6 +57,24 @@ async def test_row_44_nor_one_whose_end_has_only_reached_the_system() -> None:
         assert len(here.server.connections) == 2
 
 
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
+async def test_row_44_one_that_is_well_is_used_again(
+    secure: bool, authority: trustme.CA, tmp_path: Path
+) -> None:
+    """And what watches over it while it is read is taken away each time."""
+    steps: list[Step] = [Request(), Send(ANSWER)] * 30
+    tls = server_tls(authority, "127.0.0.1") if secure else None
+    async with saying(steps, tls=tls, config=trusting(authority, tmp_path)) as here:
+        for _ in range(30):
+            assert (await here.ask()).text == "one"
+        assert len(here.server.connections) == 1
+        connector = here.client.session._pools[""].connector
+        assert connector is not None
+        for kept in connector._conns.values():
+            for protocol, _ in kept:
+                assert len(getattr(protocol.closed, "_callbacks", None) or ()) <= 1
+
+
 @pytest.mark.parametrize("end", [Close(), Reset()], ids=["close", "reset"])
 async def test_row_44_one_that_breaks_on_the_question_is_told_and_not_asked_twice(
     end: Step,

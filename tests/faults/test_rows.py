@@ -222,6 +222,7 @@ ROWS: dict[int, tuple[str, tuple[str, ...]]] = {
         "a kept connection that is gone, and a question",
         (
             f"{CONNECTIONS}::test_row_44_a_kept_connection_that_the_server_has_closed_is_not_used",
+            f"{CONNECTIONS}::test_row_44_one_that_is_well_is_used_again",
             f"{CONNECTIONS}::test_row_44_nor_one_whose_end_has_only_reached_the_system",
             f"{CONNECTIONS}::test_row_44_one_that_breaks_on_the_question_is_told_and_not_asked_twice",
         ),
