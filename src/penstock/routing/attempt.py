@@ -16,6 +16,8 @@ from penstock.types import Event, Finished, Started, Text, Usage, Waiting
 _log = logging.getLogger("penstock.routing")
 
 Opener = Callable[[], EventStream]
+Cleaner = Callable[[PenstockError], None]
+"""Takes out of an error what a server told back of the credentials it was sent."""
 
 
 _BEFORE = (Waiting, Started)
@@ -47,6 +49,7 @@ class Attempt:
 
     __slots__ = (
         "_begun",
+        "_clean",
         "_clock",
         "_context",
         "_error",
@@ -76,6 +79,7 @@ class Attempt:
         number: int,
         clock: Callable[[], float],
         observer: Observer,
+        clean: Cleaner,
         whole: bool,
     ) -> None:
         self.target = target
@@ -88,6 +92,7 @@ class Attempt:
         self._permit = permit
         self._clock = clock
         self._observer = observer
+        self._clean = clean
         self._whole = whole
         self._context: EventStream | None = None
         self._begun = clock()
@@ -167,6 +172,7 @@ class Attempt:
         """The target failed. What it owns is still to be left."""
         if self._left:  # what a reading meets whose stream another task has left says nothing
             return
+        self._clean(error)
         error.provider = error.provider or self.target.provider
         error.model = error.model or self.target.model
         self._error = error
@@ -187,6 +193,7 @@ class Attempt:
             if context is not None:
                 await context.__aexit__(None, None, None)
         except PenstockError as error:
+            self._clean(error)
             _log.warning("a cleanup failed: %s", error)
         finally:
             self._told()

@@ -17,7 +17,7 @@ from penstock.errors import OverloadedError, PenstockError, RateLimitError, Stre
 from penstock.observe import Failure, Observer, Route
 from penstock.provider import EventStream, Provider
 from penstock.routing import policy
-from penstock.routing.attempt import Attempt
+from penstock.routing.attempt import Attempt, Cleaner
 from penstock.routing.limits import Waiter, tokens_of, turn, useful
 from penstock.routing.plan import Plan, Target
 from penstock.routing.policy import Again, Situation, Stop
@@ -49,6 +49,7 @@ class Means(msgspec.Struct, frozen=True):
     clock: Callable[[], float]
     chance: Callable[[], float]
     observer: Observer
+    clean: Cleaner
     budgets: dict[str, float]
 
 
@@ -201,6 +202,7 @@ class Journey:
             number=number,
             clock=self._means.clock,
             observer=self._means.observer,
+            clean=self._means.clean,
             whole=self._whole,
         )
         self._tries.append(attempt)

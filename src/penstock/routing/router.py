@@ -24,7 +24,7 @@ from penstock.errors import BadRequestError, Kind, PenstockError, StreamCancelle
 from penstock.observe import Breaker, Observer, RequestEnded, Route, silent
 from penstock.provider import Batch
 from penstock.routing import policy
-from penstock.routing.attempt import commits
+from penstock.routing.attempt import Cleaner, commits
 from penstock.routing.journey import Journey, Means, ProviderOf
 from penstock.routing.lane import Lane
 from penstock.routing.plan import Plan, Target, ordered, plan_of
@@ -45,6 +45,7 @@ class Router:
         clock: seconds, monotonic.
         chance: random numbers from 0 to 1.
         observer: is told of tries, requests and breakers.
+        clean: applied to every error before it is told or kept.
     """
 
     def __init__(
@@ -55,10 +56,11 @@ class Router:
         clock: Callable[[], float] = time.monotonic,
         chance: Callable[[], float] = random.random,
         observer: Observer = silent,
+        clean: Cleaner = lambda _: None,
     ) -> None:
         self._routing = routing
         self._standings = Standings(routing, clock, observer)
-        self._means = Means(provider_of, self._standings, clock, chance, observer, {})
+        self._means = Means(provider_of, self._standings, clock, chance, observer, clean, {})
         self._turns: dict[str, int] = {}
         self._plans: dict[str, Plan] = {}
 
