@@ -76,10 +76,12 @@ def test_refusals_say_the_range_and_the_nearest_name() -> None:
 
 def test_unknown_models_come_with_close_ones() -> None:
     assert check_model("falcon-7b", ("falcon-7b",), "p") == "falcon-7b"
-    with pytest.raises(ModelNotFoundError, match="known are falcon-7b"):
+    with pytest.raises(ModelNotFoundError, match=r"no model 'falcon-7'; did you mean falcon-7b\?$"):
         check_model("falcon-7", ("falcon-7b", "llama-13b"), "p")
     with pytest.raises(ModelNotFoundError, match="known are alpha, beta"):
         check_model("zzzzzz", ("alpha", "beta"), "p")
+    with pytest.raises(ModelNotFoundError, match="`penstock models p` lists"):
+        check_model("zzzzzz", tuple("abcdefgh"), "p")
 
 
 def test_unknown_options_are_refused() -> None:

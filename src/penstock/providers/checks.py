@@ -13,6 +13,9 @@ from penstock.types import Capabilities, ChatRequest, Sampling
 
 Ranges = Mapping[str, tuple[float, float] | None]
 
+_FEW = 6
+"""So many names can stand in a sentence."""
+
 _INTEGERS = frozenset({"top_k", "max_tokens", "seed"})
 
 
@@ -65,14 +68,18 @@ def check_model(model: str, known: tuple[str, ...], provider: str) -> str:
     """``model``, if it is one of ``known``.
 
     Raises:
-        ModelNotFoundError: it is not; the message lists close matches.
+        ModelNotFoundError: it is not; the message names close matches, or else where all are told.
     """
     if model in known:
         return model
-    close = get_close_matches(model, known, n=3, cutoff=0.4) or list(known[:6])
-    raise ModelNotFoundError(
-        f"no model {model[:80]!r}; known are {', '.join(close)}", provider=provider, model=model
-    )
+    close = get_close_matches(model, known, n=3, cutoff=0.5)
+    if close:
+        advice = f"did you mean {' or '.join(close)}?"
+    elif len(known) <= _FEW:
+        advice = f"known are {', '.join(known)}"
+    else:
+        advice = f"`penstock models {provider}` lists what there is"
+    raise ModelNotFoundError(f"no model {model[:80]!r}; {advice}", provider=provider, model=model)
 
 
 def check_options(options: Mapping[str, Any], known: frozenset[str], provider: str) -> None:

@@ -299,11 +299,11 @@ async def test_the_list_of_models_is_closed_only_for_the_protocol_it_was_read_fr
     for given in ({}, {"dialect": "threads"}, {"base_url": "http://127.0.0.1:9"}):
         with pytest.raises(BadRequestError, match="empty"):
             await AllenAI.create_async("Olmo-3-7B-Instruct", empty, **given)
-    with pytest.raises(ModelNotFoundError, match="known are"):
+    with pytest.raises(ModelNotFoundError, match="did you mean"):
         await AllenAI.create_async("Olmo-3-7B-Instruct", HELLO, dialect="message-stream")
     async with Session() as session:
         session.memory["allenai", "dialect", "https://olmo-api.allen.ai"] = "message-stream"
-        with pytest.raises(ModelNotFoundError, match="known are"):
+        with pytest.raises(ModelNotFoundError, match="did you mean"):
             await AllenAI.create_async("Olmo-3-7B-Instruct", HELLO, session=session)
 
 
