@@ -191,6 +191,11 @@ OPENASSISTANT = [
         sent=r'"text": "\\ud83d"',
         text="Hi \U0001f642!",
     ),
+    _row(
+        "6: plugin_intermediate",
+        "plugin",
+        sent='"plugin_intermediate".*\r\n\r\ndata: {"event_type": "token", "text": ""}',
+    ),
     _row("11: safety", "safety", never="safe_prompt"),
     _row(
         "11: DELETE fails",

@@ -210,7 +210,36 @@ async def test_what_no_fault_is_called_is_told(sandbox: Sandbox) -> None:
     assert b"stail-after" in seen.rest
 
 
-@pytest.mark.parametrize("text", ["status=abc", "close=1", "no-such", "stall-after=-1"])
+async def test_a_fault_of_another_server_is_told(sandbox: Sandbox) -> None:
+    for fault in ("queued=never", "fails-as=grpc"):
+        seen = await exchange(sandbox.urls["openai"], chat(fault))
+        assert seen.status == 400
+        with pytest.raises(FaultError):
+            sandbox.servers["openai"].faults.next(fault)
+    with pytest.raises(FaultError, match="openassistant"):
+        Sandbox(["openai"], faults=[Rule(fault="queued", provider="openai")])
+
+
+async def test_a_rule_for_all_servers_strikes_where_its_fault_is_known() -> None:
+    rule = Rule(fault="error=overloaded")
+    async with Sandbox(["openai", "tgi"], faults=[rule]) as sandbox:
+        faults = sandbox.servers["tgi"].faults
+        assert faults.choose("POST", "/generate") == {}
+        assert faults.take_named("error") is None
+        seen = await exchange(sandbox.urls["openai"], chat())
+        assert seen.status == 503
+        await plain(sandbox)
+
+
+async def test_faults_of_the_model_strike_as_many_runs_as_they_are_told(sandbox: Sandbox) -> None:
+    sandbox.servers["openai"].faults.next("model-fails=0; model-runs=2")
+    statuses = [(await exchange(sandbox.urls["openai"], chat())).status for _ in range(3)]
+    assert statuses == [500, 500, 200]
+
+
+@pytest.mark.parametrize(
+    "text", ["status=abc", "close=1", "no-such", "stall-after=-1", "queued=gladly"]
+)
 def test_faults_that_cannot_be_read(text: str) -> None:
     with pytest.raises(FaultError):
         parse_faults(text)

@@ -31,10 +31,7 @@ SITE = Rules(
 )
 NATIVE = msgspec.structs.replace(SITE, headers=("content-type", "cache-control"))
 CASES = cases("openassistant")
-CANNOT = {
-    "oa-plugin-intermediate": "a script calls no plugins",
-}
-FAULTS = {"oa-safety-silent": "safety"}
+FAULTS = {"oa-plugin-intermediate": "plugin", "oa-safety-silent": "safety"}
 # How often the recorded client looked before the message was complete is chance.
 CHANCE = "oa-cancel-then-delete-later"
 OPTIONS: Mapping[str, Mapping[str, object]] = {
@@ -126,8 +123,6 @@ def rules_of(case: Case) -> Rules:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.case)
 async def test_answers_like_the_recorded_server(case: Case) -> None:
-    if case.case in CANNOT:
-        pytest.skip(CANNOT[case.case])
     for part, options in parts_of(case):
         script = Recorded(part)
         async with Sandbox(
@@ -140,6 +135,6 @@ async def test_answers_like_the_recorded_server(case: Case) -> None:
 
 
 def test_tables_name_only_cases_that_exist() -> None:
-    tables: Sequence[Mapping[str, object]] = (CANNOT, FAULTS, OPTIONS, FAILURES)
+    tables: Sequence[Mapping[str, object]] = (FAULTS, OPTIONS, FAILURES)
     assert unknown([name for table in tables for name in table], CASES) == []
     assert unknown([CHANCE, *FIRST_PIECE_AFTER, *SECOND_PIECE_AFTER], CASES) == []

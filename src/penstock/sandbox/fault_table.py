@@ -197,6 +197,12 @@ _OWN: Mapping[str, FaultKind] = {
         "The safety worker writes on the question; no event tells of it.",
         ("openassistant",),
     ),
+    "plugin": FaultKind(
+        "protocol",
+        None,
+        "A plugin is called before the answer: `plugin_intermediate`, and an empty token.",
+        ("openassistant",),
+    ),
     "prediction": FaultKind(
         "protocol",
         "no-stream",

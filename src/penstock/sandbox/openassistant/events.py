@@ -13,7 +13,13 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Literal
 
-from penstock.sandbox.openassistant.records import Ending, Message, Token, message_shape
+from penstock.sandbox.openassistant.records import (
+    PLUGIN_THOUGHT,
+    Ending,
+    Message,
+    Token,
+    message_shape,
+)
 from penstock.sandbox.openassistant.work import Work
 from penstock.sandbox.server import Stream
 
@@ -80,6 +86,11 @@ class Feed:
                 await message.change(until - moment)
 
     def _frames(self, event: Token | Ending, message: Message) -> Iterator[bytes]:
+        if message.plugin is not None and message.used_plugin is None:
+            # Before the first event; always followed by an empty token (section 6).
+            message.used_plugin = message.plugin
+            yield frame({"event_type": "plugin_intermediate", **PLUGIN_THOUGHT})
+            yield frame({"event_type": "token", "text": ""})
         if isinstance(event, Token):
             for text in cut(event.text, self._tokens):
                 yield frame({"event_type": "token", "text": text})

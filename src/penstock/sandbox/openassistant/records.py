@@ -42,6 +42,29 @@ CAUTION: Mapping[str, object] = {
     "safety_rots": "it's good to be kind",
 }
 
+# As in oa-plugin-intermediate.
+PLUGIN_THOUGHT: Mapping[str, object] = {
+    "current_plugin_thought": "I need the weather",
+    "current_plugin_action_taken": "get_weather",
+    "current_plugin_action_input": '{"city": "Oslo"}',
+    "current_plugin_action_response": "3 \u00b0C, rain",
+    "message": None,
+}
+PLUGIN: Mapping[str, object] = {
+    "name": "Weather",
+    "url": "http://127.0.0.1/ai-plugin.json",
+    "trusted": False,
+    "execution_details": {
+        "inner_monologue": ["I need the weather"],
+        "final_tool_output": "3 \u00b0C, rain",
+        "final_prompt": "...",
+        "final_generation_assisted": True,
+        "achieved_depth": 1,
+        "error_message": None,
+        "status": "success",
+    },
+}
+
 
 class Token(msgspec.Struct, frozen=True):
     """Event: a piece of the answer."""
@@ -67,6 +90,8 @@ class Message:
         fate: What a fault makes of it in the queue.
         judged: The question, if the safety worker is to write on it.
         safety: What the safety worker wrote on this question.
+        plugin: The plugin that is to be called before the answer.
+        used_plugin: The one that was.
     """
 
     def __init__(
@@ -98,6 +123,8 @@ class Message:
         self.fate = ""
         self.judged: Message | None = None
         self.safety: Mapping[str, object] = UNJUDGED
+        self.plugin: Mapping[str, object] | None = None
+        self.used_plugin: Mapping[str, object] | None = None
         self._taken = 0
         self._ending: Ending | None = None
         self._line: list[object] = []
@@ -245,7 +272,7 @@ def message_shape(message: Message) -> dict[str, object]:
         "reports": [],
         "work_parameters": message.work_parameters,
         **message.safety,
-        "used_plugin": None,
+        "used_plugin": message.used_plugin,
     }
 
 

@@ -18,7 +18,7 @@ from collections.abc import Callable
 
 from penstock.sandbox.openassistant.models import is_llama
 from penstock.sandbox.openassistant.posts import servable, storable
-from penstock.sandbox.openassistant.records import CAUTION, FINAL, Message, text_of
+from penstock.sandbox.openassistant.records import CAUTION, FINAL, PLUGIN, Message, text_of
 from penstock.sandbox.run import Run
 from penstock.sandbox.script import ModelFailure
 
@@ -75,6 +75,7 @@ class Work:
             return False
         message.queued_at = self._now()
         message.fate = str(self._fault("queued") or "")
+        message.plugin = PLUGIN if self._fault("plugin") else None
         self._queue.append(message)
         # Not before the answer to the post has gone out, which says `pending`.
         self._later(0, self._dispatch)
