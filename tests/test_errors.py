@@ -146,6 +146,20 @@ def test_known_secrets_and_credentials_in_urls_are_not_shown() -> None:
     assert redact("Authorization: Bearer abcdefgh12") == "Authorization: Bearer ***"
 
 
+def test_the_beginning_of_a_secret_that_a_cut_has_left_is_not_shown() -> None:
+    secret = "q7x9 zb/42mm+kk"
+    for length in range(8, len(secret) + 1):
+        for after in ("", "…", '"} (HTTP 400)', " "):
+            assert redact(f"no: {secret[:length]}{after}", [secret]) == f"no: ***{after}"
+    assert redact("no: q7x9%20zb%2F42mm%2Bkk", [secret]) == "no: ***"
+    assert redact("no: q7x9+zb%2F42mm%2Bkk", [secret]) == "no: ***"
+    assert redact("abcdabcd abcd", ["abcd"]) == "****** ***"
+    assert redact("***", ["***x"]) == "***"
+    keys = ["key-of-ann-1", "key-of-bob-2"]
+    assert redact("key-of-bob-2 key-of-bob- key-of-ann", keys) == "*** *** ***", "not its half"
+    assert redact("no: q7x9", [secret]) == "no: q7x9", "too little to give it away"
+
+
 def test_foreign_text_becomes_one_short_line() -> None:
     assert (
         one_sentence("<p>a\n b</p><script>evil()</script>\x00") == "a b \N{REPLACEMENT CHARACTER}"

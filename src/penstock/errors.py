@@ -406,11 +406,15 @@ def redact(text: str, secrets: Iterable[str] = ()) -> str:
 
     A text that was cut may end within a secret, so its first characters count for all of it.
     """
-    for secret in secrets:
-        if len(secret) >= _SHORTEST:
-            for form in {secret, quote(secret, safe=""), quote_plus(secret)}:
-                text = _without(text, form)
-    return _SECRET_SHAPES.sub("***", text)
+    forms = {
+        form
+        for secret in secrets
+        if len(secret) >= _SHORTEST
+        for form in (secret, quote(secret, safe=""), quote_plus(secret))
+    }
+    for form in sorted(forms, key=len, reverse=True):
+        text = text.replace(form, "***")
+    return _SECRET_SHAPES.sub("***", _without_beginnings(text, forms))
 
 
 _SHORTEST = 4
@@ -418,15 +422,23 @@ _BEGINNING = 8
 """Characters of a secret that give it away."""
 
 
-def _without(text: str, secret: str) -> str:
-    at = text.find(secret[:_BEGINNING])
-    while at >= 0:
-        end = at + min(len(secret), _BEGINNING)
-        while end - at < len(secret) and text[end : end + 1] == secret[end - at]:
-            end += 1
-        text = f"{text[:at]}***{text[end:]}"
-        at = text.find(secret[:_BEGINNING], at + 3)
+def _without_beginnings(text: str, secrets: Iterable[str]) -> str:
+    alike: dict[str, list[str]] = {}
+    for secret in secrets:
+        alike.setdefault(secret[:_BEGINNING], []).append(secret)
+    for beginning, those in alike.items():
+        at = text.find(beginning)
+        while at >= 0:
+            end = at + max(_common(text[at : at + len(one)], one) for one in those)
+            text = f"{text[:at]}***{text[end:]}"
+            at = text.find(beginning, at + 3)
     return text
+
+
+def _common(text: str, secret: str) -> int:
+    """How many characters both begin with."""
+    pairs = zip(text, secret, strict=False)
+    return next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(text), len(secret)))
 
 
 _LOOKED_AT = 8000

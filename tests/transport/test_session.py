@@ -25,6 +25,7 @@ from penstock.errors import (
 )
 from penstock.provider import SessionConfig
 from penstock.transport import Limits, Session
+from penstock.transport.session import MAX_HUSHED
 from penstock.types import Timeouts
 from penstock.wire.request import HttpRequest
 from tests.sockets import Peer, scripted
@@ -481,3 +482,16 @@ async def test_a_dropped_body_iterator_is_freed_by_its_context() -> None:
         gc.collect()
         await server.quiet()
         assert session.open_connections == 0
+
+
+def test_credentials_are_remembered_within_a_bound_and_kept_out_of_all_that_led_to_an_error() -> (
+    None
+):
+    session = Session()
+    session.hush(f"{number:06}-secret" for number in range(MAX_HUSHED + 5))
+    cause = NetworkError("first 000100-secret")
+    error = ProtocolError("then 000101-secret, long gone 000001-secret")
+    error.__cause__ = cause
+    session.clean(error)
+    assert str(error) == "then ***, long gone 000001-secret"
+    assert str(cause) == "first ***"

@@ -8,6 +8,8 @@ from penstock.errors import BadRequestError, ProtocolError
 from penstock.wire.request import (
     HttpRequest,
     base_url_of,
+    credentials_of,
+    credentials_of_url,
     decode_object,
     form_request,
     header_value,
@@ -173,3 +175,28 @@ def test_objects() -> None:
 
 def test_a_request_follows_redirects_unless_told() -> None:
     assert HttpRequest(method="GET", url="http://h/").follow
+
+
+def test_credentials_are_what_is_not_known_to_be_plain() -> None:
+    headers = (
+        ("Authorization", "Bearer key-0"),
+        ("cookie", "a=one; b = two=2;c="),
+        ("X-Gate", "long enough"),
+        ("X-Short", "short"),
+        ("User-Agent", "penstock/0.1"),
+        ("Content-Type", "application/json"),
+        ("Accept", "text/event-stream"),
+    )
+    assert credentials_of(headers) == ["key-0", "one", "two=2", "long enough"]
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://h:1", ["Og=="]),
+        ("http://ann:p%40ss@h:1", ["p@ss", "p%40ss", "YW5uOnBAc3M="]),
+        ("socks5://token@h:1", ["token", "token", "dG9rZW46"]),
+    ],
+)
+def test_credentials_of_a_proxy(url: str, expected: list[str]) -> None:
+    assert credentials_of_url(url) == expected
