@@ -279,6 +279,23 @@ async def test_a_cookie_file_without_the_site_is_told(sandbox: Sandbox, tmp_path
     assert state(sandbox, "openassistant").requests == 0
 
 
+async def test_a_session_that_is_missing_is_told_with_all_its_places(sandbox: Sandbox) -> None:
+    only_address = {"openassistant": {"base_url": sandbox.urls["openassistant"]}}
+    async with penstock.Client(config=Settings(), providers=only_address) as client:
+        with pytest.raises(MissingAuthError) as caught:
+            await client.complete(OA, "hello")
+    for place in (
+        "cookies or api_key in [providers.openassistant]",
+        "PENSTOCK_OPENASSISTANT_API_KEY",
+        "PENSTOCK_COOKIES",
+    ):
+        assert place in caught.value.message
+    with_headers = {**only_address["openassistant"], "headers": {"Cookie": "a=b"}}  # may hold it
+    providers = {"openassistant": with_headers}
+    async with penstock.Client(config=Settings(), providers=providers) as client:
+        assert client.provider("openassistant").name == "openassistant"
+
+
 # -- leaving -----------------------------------------------------------------------------------
 
 

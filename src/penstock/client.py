@@ -345,9 +345,20 @@ class Client:
 
     def _with_session(self, config: ProviderConfig) -> ProviderConfig:
         """``config`` with the site's cookies from the cookie file, if it has no credential."""
-        file = self.settings.cookies_file
-        if file is None or config.cookies or config.api_key or config.options:
+        if config.cookies or config.api_key or config.options:
             return config
+        file = self.settings.cookies_file
+        if file is None and config.headers:  # they may hold the session
+            return config
+        if file is None:
+            variable = f"PENSTOCK_{config.name.upper()}_API_KEY"
+            raise MissingAuthError(
+                f"the session of an account is missing; set cookies or api_key in [providers."
+                f"{config.name}] of penstock.toml, the variable {variable}, or name a cookie file "
+                "in PENSTOCK_COOKIES",
+                provider=config.name,
+                param="cookies",
+            )
         host = urlsplit(config.base_url or "").hostname or ""
         cookies = cookies_for(host, file)
         if not cookies:
