@@ -20,7 +20,7 @@ from typing import Any, TypeAlias
 import uvicorn
 
 from penstock.gateway.errors import refusal
-from penstock.gateway.http import Receive, Refused, Scope, Send, read_body, respond
+from penstock.gateway.http import Receive, Refused, Scope, Send, respond
 from penstock.gateway.page import Page
 from tests.browser.hostile import hostile_markdown
 from tests.browser.texts import CODE_ANSWER, RIVER_ANSWER
@@ -95,7 +95,7 @@ class StandIn:
                 raise Refused(refusal(500, "no status"))
             await respond(send, 200, json.dumps(self.status()).encode(), [JSON])
         elif path == "/v1/chat/completions":
-            await self._chat(json.loads(await read_body(receive, 1 << 20, 5)), receive, send)
+            await self._chat(json.loads(await _body(receive)), receive, send)
         else:
             raise Refused(refusal(404, f"there is nothing at {path}"))
 
@@ -194,6 +194,15 @@ _BUSY = json.dumps(
         }
     }
 ).encode()
+
+
+async def _body(receive: Receive) -> bytes:
+    body = b""
+    while True:
+        message = await receive()
+        body += message.get("body", b"")
+        if not message.get("more_body", False):
+            return body
 
 
 async def _gone(receive: Receive) -> None:

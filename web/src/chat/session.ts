@@ -72,6 +72,7 @@ export async function rename(id: string, title: string): Promise<void> {
   if (!found || !title.trim()) return;
   update({ ...found, title: title.trim() });
   await flush(id);
+  await refresh();
 }
 
 // --- models and settings ---------------------------------------------------------------------
@@ -98,7 +99,10 @@ export function send(question: string): void {
   const turnId = newId();
   const models = chosen.value;
   update(talk.addTurn({ ...current.value, models }, turnId, question, now));
-  for (const model of models) void run(current.value.id, turnId, model);
+  const { id } = current.value;
+  // At once, so that the list has it and a closed tab does not lose the question.
+  void flush(id).then(refresh);
+  for (const model of models) void run(id, turnId, model);
 }
 
 /** Ask this model the same question again; the earlier reply stays as a version. */

@@ -1,4 +1,4 @@
-/** The browser's own modal dialog: focus stays inside and comes back, Escape closes. */
+/** The browser's own modal dialog: focus stays inside, Escape closes; focus returns at the end. */
 import type { ComponentChildren } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 
@@ -11,9 +11,11 @@ export function Dialog(props: {
 }) {
   const place = useRef<HTMLDialogElement>(null);
   useEffect(() => {
-    const dialog = place.current;
-    dialog?.showModal();
-    return () => dialog?.close();
+    const before = document.activeElement;
+    place.current?.showModal();
+    return () => {
+      if (before instanceof HTMLElement) before.focus();
+    };
   }, []);
   return (
     <dialog
