@@ -14,9 +14,9 @@ CASES = cases("allenai")
 _TOOLS = "a script says texts and thoughts; it calls no tools"
 CANNOT = {
     "allenai-2026-internal-tool": _TOOLS,
-    "allenai-2026-unknown-tool-error-chunk": _TOOLS,
     "allenai-2026-user-tool-and-result": _TOOLS,
 }
+FAULTS = {"allenai-2026-unknown-tool-error-chunk": "fails-as=tool-unknown; model-fails=2"}
 SIGNED_IN = "allenai-2026-signed-in-user"
 OPTIONS: Mapping[str, Mapping[str, object]] = {
     "allenai-2026-err-invalid-captcha": {"captcha": True},
@@ -79,8 +79,10 @@ async def test_answers_like_the_recorded_server(case: Case) -> None:
         pytest.skip(CANNOT[case.case])
     options = {"allenai": options_of(case)}
     async with Sandbox(("allenai",), script=script_of(case), options=options) as sandbox:
+        if case.case in FAULTS:
+            sandbox.servers["allenai"].faults.next(FAULTS[case.case])
         assert await differences(case, sandbox.urls, RULES) == []
 
 
 def test_tables_name_only_cases_that_exist() -> None:
-    assert unknown([*CANNOT, *OPTIONS, *FAILURES, *SAID, SIGNED_IN], CASES) == []
+    assert unknown([*CANNOT, *OPTIONS, *FAULTS, *FAILURES, *SAID, SIGNED_IN], CASES) == []

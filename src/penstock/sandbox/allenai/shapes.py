@@ -134,7 +134,7 @@ def message_2026(message: Message) -> dict[str, object]:
         "fileUrls": message.file_urls,
         "toolCalls": [],
         "thinking": message.thinking,
-        "toolDefinitions": [],
+        "toolDefinitions": list(message.tools),
         "extraParameters": None,
         "errorCode": None,
         "errorDescription": None,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import string
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -60,6 +60,7 @@ class Message(msgspec.Struct, kw_only=True):
     file_urls: list[str] | None = None
     logprobs: list[object] | None = None
     thinking: str | None = None
+    tools: Sequence[object] = ()
 
 
 def made_id(prefix: str = "msg") -> str:

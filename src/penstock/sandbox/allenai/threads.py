@@ -75,6 +75,28 @@ def storable(text: str) -> bool:
     return "\x00" not in text and not any("\ud800" <= one <= "\udfff" for one in text)
 
 
+class _Tool(msgspec.Struct, frozen=True):
+    """A tool as a thread shows it."""
+
+    name: str
+    description: str
+    parameters: dict[str, object]
+    toolSource: str = "user_defined"
+
+
+# The server's own tools; no script calls one.
+_TOOLS: Mapping[str, object] = {
+    "create_random_number": msgspec.to_builtins(
+        _Tool(
+            "create_random_number",
+            "Generates a random number between 1 and 10",
+            {"additionalProperties": False, "properties": {}, "type": "object"},
+            "internal",
+        )
+    )
+}
+
+
 class Threads:
     """The calls of the newer version."""
 
@@ -111,6 +133,8 @@ class Threads:
             server.store.detach_followups(parent)
         turn = begin(asked, server.store, user, model=model, opts=opts, parent=parent)
         for message in turn.messages:
+            if parent is None:  # a thread has its tools from its first message on, or never
+                message.tools = asked.tools
             if message.role == "user" and message.file_urls is None:
                 message.file_urls = []
         server.note_thread(turn.reply.root)
@@ -289,6 +313,7 @@ def asked_2026(body: Body, *, title: str = _TITLE) -> Asked:
         stop=take.texts("stop"),
         captcha=take.text("captcha_token", nullable=False),
         files=body.files,
+        tools=_tools(take) if take.flag("enable_tool_calling") else (),
     )
     if content is None and take.texts("input_parts") is None and not take.complaints:
         take.complain("One of content or inputParts is required")
@@ -297,6 +322,18 @@ def asked_2026(body: Body, *, title: str = _TITLE) -> Asked:
     if take.complaints:
         raise invalid(title, "2.12", take.complaints)
     return asked
+
+
+def _tools(take: Reader) -> tuple[object, ...]:
+    """Give the definitions of the tools that were selected or brought along."""
+    selected = take.texts("selected_tools") or ()
+    known = tuple(_TOOLS[name] for name in selected if name in _TOOLS)
+    try:
+        brought = msgspec.json.decode(take.text("tool_definitions") or "[]", type=list[_Tool])
+    except msgspec.MsgspecError:
+        take.complain("toolDefinitions is no list of tools")
+        return known
+    return (*known, *(msgspec.to_builtins(one) for one in brought))
 
 
 def _opts(asked: Asked, parent: Message | None) -> Opts:

@@ -36,6 +36,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     stop: tuple[str, ...] | None = None
     captcha: str | None = None
     files: tuple[Upload, ...] = ()
+    tools: tuple[object, ...] = ()
 
 
 class Turn(msgspec.Struct, frozen=True):
