@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from penstock import sync
 from penstock.cli.render import Screen, harmless, waiting_words
 from penstock.types import Finished, Notice, Reasoning, Text, ToolCall, Waiting
 from tests.cli.conftest import Run
@@ -182,6 +183,25 @@ def test_a_reader_that_leaves_stops_the_remote_side(configured: Path, servers: S
     assert program.wait(10) == 1
     until(lambda: servers.state("h2o").runs.cancelled == before + 1)
     assert servers.state("h2o").conversations.left == []
+
+
+def test_who_waits_no_longer_is_told_that_something_may_be_left(
+    run: Run, configured: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    close, interrupts = sync.Client.close, iter([KeyboardInterrupt])
+
+    def interrupted(client: sync.Client) -> list[str]:
+        left = close(client)
+        for interrupt in interrupts:
+            raise interrupt
+        return left
+
+    monkeypatch.setattr(sync.Client, "close", interrupted)
+    done = run("chat", "one")
+    assert (done.out, done.err) == (
+        "one\n",
+        "Left on the server: what was still to be removed there\n",
+    )
 
 
 def test_an_unknown_model_is_told_with_the_nearest_of_its_server(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from penstock.client import CallParameters
     from penstock.config import Settings
     from penstock.provider import ProviderConfig
+    from penstock.sync import Client
 
 
 @click.command()
@@ -138,8 +139,16 @@ def chat(
             messages = messages_of((), system, asked.text)
             parameters["media"] = asked.media
             done = answer(client, screen, name, messages, parameters, stream=not no_stream)
-        left = client.close()
+        left = _closed(client)
     _tell_end(screen, done, left, settings)
+
+
+def _closed(client: Client) -> list[str]:
+    """Close the client; what is left on servers, as words, also where the user waits no longer."""
+    try:
+        return client.close()
+    except KeyboardInterrupt:
+        return ["what was still to be removed there"]
 
 
 def _tell_end(screen: Screen, done: Answered | None, left: list[str], settings: Settings) -> None:
