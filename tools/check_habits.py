@@ -1,7 +1,8 @@
 """Check the habits of the repository that no other tool knows.
 
 Sizes (a wall for modules and functions), names that say nothing, mocks, tasks outside of task
-groups, citations that nobody can follow, host names in the locks.
+groups, errors that no docstring tells, citations that nobody can follow, and host names in the
+locks.
 Prints one line for each breach and exits 1 when there is one. ``--tail`` prints the largest
 modules and functions instead, for the curious.
 """
@@ -30,6 +31,9 @@ TASKS = {
     "src/penstock/testing/pytest_plugin.py": "a question of a test to the loop of another thread",
 }
 """Where a task may begin outside of a task group, once in each file, and why."""
+
+UNCALLED = frozenset({"cli", "sandbox"})
+"""Packages that nobody calls from outside: what they raise is an exit code or a status."""
 
 TASK_STARTERS = frozenset({"create_task", "ensure_future", "run_coroutine_threadsafe"})
 NO_CITATION = re.compile(r"\bdecisions? \d|\b(design|style|decisions)\.md\b")
@@ -77,6 +81,8 @@ def breaches_of_sources() -> Iterator[str]:
             yield from breaches_of_tree(place, tree)
             if place.parts[0] == "src":
                 yield from breaches_of_tasks(place, tree)
+            if place.parts[0] == "src" and not UNCALLED.intersection(place.parts):
+                yield from breaches_of_docstrings(place, tree)
 
 
 def breaches_of_tree(place: Path, tree: ast.Module) -> Iterator[str]:
@@ -108,6 +114,41 @@ def breaches_of_tasks(place: Path, tree: ast.Module) -> Iterator[str]:
         yield f"{place}:{call.lineno}: tasks live in a TaskGroup; TASKS names the exceptions"
 
 
+def breaches_of_docstrings(place: Path, tree: ast.Module) -> Iterator[str]:
+    """Public functions that raise an error by its name and do not tell it."""
+    for name, node, told in public_functions(tree):
+        errors = sorted(set(errors_raised(node)))
+        if errors and "raise" not in told.lower():
+            yield f"{place}:{node.lineno}: the docstring of {name} lacks Raises: {errors[0]}"
+
+
+def public_functions(
+    tree: ast.Module | ast.ClassDef,
+) -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef, str]]:
+    """Name, function and what its docstring says; a class speaks for its making."""
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            yield from public_functions(node)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            told = ast.get_docstring(node) or ""
+            if node.name == "__init__":
+                told += ast.get_docstring(tree) or ""
+            if node.name == "__init__" or not node.name.startswith("_"):
+                yield node.name, node, told
+
+
+def errors_raised(function: ast.AST) -> Iterator[str]:
+    """Names of the errors that the function makes and raises, but for those within it."""
+    for node in ast.iter_child_nodes(function):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+            name = ast.unparse(node.exc.func)
+            if name.endswith("Error"):
+                yield name
+        yield from errors_raised(node)
+
+
 def task_groups(tree: ast.Module) -> Iterator[str]:
     """Names that stand for a task group: bound to one, or a parameter for one."""
     for node in ast.walk(tree):
@@ -116,6 +157,10 @@ def task_groups(tree: ast.Module) -> Iterator[str]:
                 yield ast.unparse(node.optional_vars)
         elif isinstance(node, ast.Assign) and ast.unparse(node.value) == "asyncio.TaskGroup()":
             yield from map(ast.unparse, node.targets)
+        elif isinstance(node, ast.AnnAssign) and "asyncio.TaskGroup" in ast.unparse(
+            node.annotation
+        ):
+            yield ast.unparse(node.target)
         elif isinstance(node, ast.arg) and "asyncio.TaskGroup" in ast.unparse(node):
             yield node.arg
 

@@ -59,7 +59,10 @@ class Hold:
         return self._context is None
 
     async def leave(self) -> None:
-        """Leave the context, unless that was done or is under way."""
+        """Leave the context, unless that was done or is under way.
+
+        A cancellation cuts it short; what it had handed to the outbox goes on there.
+        """
         context, self._context = self._context, None
         if context is None:
             return
@@ -168,14 +171,20 @@ def hold(context: EventStream, owner: Owner | None = None) -> Hold:
 
 
 async def leave_of(owner: Owner | None) -> None:
-    """Leave all streams of ``owner`` in the running loop; their readers get an error."""
+    """Leave all streams of ``owner`` in the running loop; their readers get an error.
+
+    It takes ``LAST_CLEANUPS`` seconds at most. A cancellation passes through at once.
+    """
     keeper = _keepers.get(asyncio.get_running_loop())
     if keeper is not None:
         await keeper.leave_of(owner)
 
 
 async def leave_all() -> None:
-    """Leave all streams of the running loop that nobody is reading."""
+    """Leave all streams of the running loop that nobody is reading.
+
+    It takes ``LAST_CLEANUPS`` seconds at most. A cancellation passes through at once.
+    """
     keeper = _keepers.get(asyncio.get_running_loop())
     if keeper is not None:
         await keeper.leave_all()

@@ -183,7 +183,11 @@ def data_url(image: ImagePart) -> str:
 
 
 def fold(messages: Iterable[Message], add_special_tokens: bool = False) -> str:
-    """``format_prompt`` over message values."""
+    """``format_prompt`` over message values.
+
+    Raises:
+        ValueError: there are no messages.
+    """
     listed = list(messages)
     if not listed:
         raise ValueError("there are no messages to format")

@@ -182,6 +182,8 @@ class AnswerStream:
     async def next_batch(self) -> Sequence[Event] | None:
         """All events of the next network read; None after the end.
 
+        A cancellation while reading leaves the stream, as ``aclose`` does, and is raised.
+
         Raises:
             PenstockError: the answer failed; ``partial`` holds the text that had come.
             RuntimeError: another task is reading; its reading goes on.
@@ -196,12 +198,20 @@ class AnswerStream:
             self._busy = False
 
     async def batches(self) -> AsyncIterator[Sequence[Event]]:
-        """The batches, one for each network read."""
+        """The batches, one for each network read.
+
+        Raises:
+            PenstockError: the answer failed. A cancellation leaves it, as ``aclose`` does.
+        """
         while (batch := await self.next_batch()) is not None:
             yield batch
 
     async def text(self) -> AsyncIterator[str]:
-        """The pieces of text, exactly as they came."""
+        """The pieces of text, exactly as they came.
+
+        Raises:
+            PenstockError: the answer failed. A cancellation leaves it, as ``aclose`` does.
+        """
         async for event in self:
             if isinstance(event, Text):
                 yield event.text
@@ -239,6 +249,8 @@ class AnswerStream:
         """Leave the stream. Before its end this stops the remote side; afterwards it is free.
 
         A task that is reading meanwhile gets a ``StreamCancelledError``.
+
+        A cancellation passes through at once; the cleanup goes on in the outbox.
         """
         self._left = True
         await self._leave()

@@ -390,7 +390,11 @@ class Timeouts(Value, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, value: float | Timeouts | None) -> Timeouts:
-        """``value`` as limits: a number of seconds sets ``first_content`` and ``idle``."""
+        """``value`` as limits: a number of seconds sets ``first_content`` and ``idle``.
+
+        Raises:
+            BadRequestError: it is none of these.
+        """
         if value is None:
             return cls()
         if isinstance(value, Timeouts):

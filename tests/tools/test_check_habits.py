@@ -19,6 +19,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 LONG_FUNCTION = "def f() -> None:\n" + "    pass\n" * check_habits.FUNCTION_WALL
 
 
+UNTOLD = 'def f() -> None:\n    """{}"""\n    if True:\n        raise XError("no")\n'
+
+
 @pytest.mark.parametrize(
     ("file", "text", "complaint"),
     [
@@ -32,6 +35,7 @@ LONG_FUNCTION = "def f() -> None:\n" + "    pass\n" * check_habits.FUNCTION_WALL
         ("src/a.py", "task = asyncio.create_task(work())\n", "src/a.py:1: tasks live"),
         ("src/a.py", "task = loop.create_task(work())\n", "src/a.py:1: tasks live"),
         ("src/penstock/portal.py", 2 * "loop.create_task(work())\n", "portal.py:2: tasks live"),
+        ("src/a.py", UNTOLD.format("Does."), "src/a.py:1: the docstring of f lacks Raises: XError"),
         ("tests/a.py", '"""As {} 12 says."""\n'.format("decision"), "the sentence that is meant"),
         ("src/a.py", "x = 1  # {}.md\n".format("design"), "src/a.py:1: say the sentence"),
         ("requirements/a.txt", "--index-url https://packages.example/simple\n", "no host"),
@@ -57,6 +61,7 @@ async def both(given: asyncio.TaskGroup) -> None:
 def test_clean_project_passes_in_silence(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (project / "src" / "manage.py").write_text("def database() -> None:\n    pass\n", "utf-8")
     (project / "src" / "a.py").write_text(TASK_GROUPS, "utf-8")
+    (project / "src" / "b.py").write_text(UNTOLD.format("Raises XError."), "utf-8")
     (project / "requirements" / "a.txt").write_text("a==1 --hash=sha256:0\n", "utf-8")
     assert check_habits.main() == 0
     assert capsys.readouterr().out == ""

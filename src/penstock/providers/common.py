@@ -75,7 +75,11 @@ class Call:
         return response, body
 
     async def ask(self, request: HttpRequest) -> tuple[Response, bytes]:
-        """Like ``fetch``, but every status is an answer. For cleanups and probes."""
+        """Like ``fetch``, but every status is an answer. For cleanups and probes.
+
+        Raises:
+            PenstockError: the transport's own. A cancellation closes the connection.
+        """
         return await self.session.fetch(
             self._dressed(request), self.limits, proxy=self.config.proxy
         )

@@ -103,7 +103,11 @@ class Limits:
         self.spend(self._clock() - start)
 
     async def pause(self, seconds: float) -> None:
-        """Sleep for ``seconds`` within the limits: the pause between two polls."""
+        """Sleep for ``seconds`` within the limits: the pause between two polls.
+
+        Raises:
+            StreamTimeoutError: a limit would pass meanwhile. A cancellation passes through at once.
+        """
         async with self.step():
             await asyncio.sleep(seconds)
 

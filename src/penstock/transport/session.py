@@ -141,6 +141,8 @@ class Response:
         """As much of an error answer's body as comes within ``wait`` seconds and is worth reading.
 
         It raises no error: what has come is what can be told.
+
+        A cancellation passes through at once.
         """
         parts: list[bytes] = []
         size = 0
@@ -191,6 +193,8 @@ class Session:
 
     async def aclose(self, deadline: float = 5.0) -> list[str]:
         """Leave the streams that still use it, drain the outbox, then close all connections.
+
+        A cancellation passes through at once and leaves the connections open; call it again.
 
         Returns:
             Labels of what was not undone on remote servers.
@@ -283,7 +287,12 @@ class Session:
         proxy: str | None = None,
         limit: int = MAX_BODY,
     ) -> tuple[Response, bytes]:
-        """Send ``request`` and read the whole answer, within the call's time limits."""
+        """Send ``request`` and read the whole answer, within the call's time limits.
+
+        Raises:
+            PenstockError: as for ``open``; ``TruncatedError`` where the body breaks. A
+                cancellation closes the connection.
+        """
         async with self.open(request, limits, proxy=proxy, once=False) as response:
             if response.status >= 400:
                 return response, await response.read_error()

@@ -103,8 +103,7 @@ class AllenAI(AsyncGeneratorProvider, ProviderModelMixin):
             options=options,
         )
         spoken = dialect or (session and session.memory.get(dialect_key(BASE_URL)))
-        # Closed only for the protocol it was read from; any other server knows its own models.
-        open_list = base_url is not None or spoken != "message-stream"
+        open_list = base_url is not None or spoken != "message-stream"  # whose list this is
 
         def request() -> ChatRequest:
             chosen = cls.get_model(model, open_list=open_list)

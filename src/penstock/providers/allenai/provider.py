@@ -57,6 +57,9 @@ class AllenAIProvider:
         """Answer one turn, as the contract of ``penstock.provider`` says.
 
         Leaving early closes the connection and deletes the thread that nobody keeps.
+
+        Raises:
+            PenstockError: what ``penstock.provider`` says. A cancellation is an early leaving.
         """
         check_request(request, self.capabilities, self.name)
         request = msgspec.structs.replace(request, model=resolve(request.model))

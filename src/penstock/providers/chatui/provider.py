@@ -34,7 +34,11 @@ DIALECTS = ("chat-ui",)
 
 
 class ChatUIProvider:
-    """One chat-ui, by its ``base_url``."""
+    """One chat-ui, by its ``base_url``.
+
+    Raises (from making it):
+        ConfigError: the address is missing, or there is no such dialect.
+    """
 
     capabilities = CAPABILITIES
 
@@ -64,6 +68,9 @@ class ChatUIProvider:
         Leaving early stops the run by its route; a conversation that the call does not keep is
         deleted at every end. A conversation that a cut turn leaves is as it was: the next turn
         goes below the same message.
+
+        Raises:
+            PenstockError: what ``penstock.provider`` says. A cancellation is an early leaving.
         """
         check_request(request, self.capabilities, self.name)
         conversation = request.conversation
@@ -86,7 +93,11 @@ class ChatUIProvider:
             await visit.leave()
 
     async def models(self) -> Sequence[ModelInfo]:
-        """The configured models, else those the server lists."""
+        """The configured models, else those the server lists.
+
+        Raises:
+            PenstockError: the server could not be asked.
+        """
         if self._config.models:
             return [ModelInfo(id=name) for name in self._config.models]
         try:

@@ -82,6 +82,8 @@ class Visit(Stay):
         """Id of the answer that ended, or None where it cannot be learned now.
 
         The body is read to its end first, for the answer is stored by then (chatui-two-turns).
+
+        A cancellation passes through at once; the parent is then not learned.
         """
         try:
             async with asyncio.timeout(_LAST_BYTES):

@@ -56,6 +56,9 @@ class H2oProvider:
         Leaving early stops the generation by its route; a conversation that the call does not
         keep is deleted at every end. A conversation that a cut turn leaves is as it was: the next
         turn takes the place of the cut one.
+
+        Raises:
+            PenstockError: what ``penstock.provider`` says. A cancellation is an early leaving.
         """
         check_request(request, self.capabilities, self.name)
         model, conversation = self._model(request.model), request.conversation
@@ -81,7 +84,11 @@ class H2oProvider:
             await visit.leave()
 
     async def models(self) -> Sequence[ModelInfo]:
-        """The configured models, else those a server of one's own lists, else the known ones."""
+        """The configured models, else those a server of one's own lists, else the known ones.
+
+        Raises:
+            PenstockError: the server could not be asked.
+        """
         if self._config.models or not self._open_models:
             return [ModelInfo(id=name) for name in self._config.models or MODELS]
         call = Call(self._session, self._config)

@@ -23,7 +23,11 @@ from penstock.types import ChatRequest, ModelInfo
 
 
 class TgiProvider(Stateless):
-    """One router, by its ``base_url``."""
+    """One router, by its ``base_url``.
+
+    Raises (from making it):
+        ConfigError: the address is missing, or there is no such dialect.
+    """
 
     capabilities = ROUTER_CAPABILITIES
 
@@ -47,6 +51,9 @@ class TgiProvider(Stateless):
         """Answer one turn; see ``penstock.provider``.
 
         Leaving early closes the connection, which stops the generation.
+
+        Raises:
+            PenstockError: what ``penstock.provider`` says. A cancellation is an early leaving.
         """
         check_request(request, self.capabilities, self.name)
         turn = router_turn_of(request, self.name)
@@ -62,7 +69,11 @@ class TgiProvider(Stateless):
                 yield batches
 
     async def models(self) -> Sequence[ModelInfo]:
-        """The configured models, else the one the router says it serves."""
+        """The configured models, else the one the router says it serves.
+
+        Raises:
+            PenstockError: the server could not be asked.
+        """
         if self._config.models:
             return [ModelInfo(id=name) for name in self._config.models]
         call = Call(self._session, self._config)

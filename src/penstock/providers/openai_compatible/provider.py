@@ -20,7 +20,11 @@ DIALECTS = ("chat-completions",)
 
 
 class OpenAICompatibleProvider(Stateless):
-    """One OpenAI-compatible server; the configuration's name picks the vendor's row."""
+    """One OpenAI-compatible server; the configuration's name picks the vendor's row.
+
+    Raises (from making it):
+        ConfigError: the address is missing, or there is no such dialect.
+    """
 
     def __init__(self, session: Session, config: ProviderConfig) -> None:
         self.name = config.name
@@ -45,6 +49,9 @@ class OpenAICompatibleProvider(Stateless):
 
         Leaving early closes the connection, which stops the generation on servers that stop for a
         client that left.
+
+        Raises:
+            PenstockError: what ``penstock.provider`` says. A cancellation is an early leaving.
         """
         check_request(request, self.capabilities, self.name)
         if not request.model:
@@ -71,7 +78,11 @@ class OpenAICompatibleProvider(Stateless):
                     yield batches
 
     async def models(self) -> Sequence[ModelInfo]:
-        """The models the server lists, or the configured ones."""
+        """The models the server lists, or the configured ones.
+
+        Raises:
+            PenstockError: the server could not be asked.
+        """
         if self._config.models:
             return [ModelInfo(id=name) for name in self._config.models]
         call = Call(self._session, self._config)

@@ -58,6 +58,10 @@ class Api:
     Attributes:
         account: a digest of address and credential.
         memory: what the session has learned; it outlives the connections.
+
+    Raises (from every method):
+        PenstockError: the server refused or could not be reached; documented types are its bases.
+            A cancellation passes, and what was then being made there stays: ``Remote`` undoes it.
     """
 
     def __init__(

@@ -95,7 +95,11 @@ class OpenAssistantProvider:
 
     @asynccontextmanager
     async def stream(self, request: ChatRequest) -> AsyncIterator[AsyncIterator[Batch]]:
-        """Answer one turn; ``penstock.provider`` is the contract."""
+        """Answer one turn; ``penstock.provider`` is the contract.
+
+        Raises:
+            PenstockError: what ``penstock.provider`` says. A cancellation is an early leaving.
+        """
         check_request(request, CAPABILITIES, NAME)
         turn = turn_of(request, request.model or DEFAULT_MODEL)
         call = Call(self._session, self._config)

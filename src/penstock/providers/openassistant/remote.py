@@ -148,7 +148,11 @@ class Remote:
     # -- following -----------------------------------------------------------------------------
 
     async def look(self, call: Call) -> Message:
-        """The answer as the server holds it now."""
+        """The answer as the server holds it now.
+
+        Raises:
+            PenstockError: the server refused or could not be reached.
+        """
         return await self._api.message(call, self.chat or "", self.message or "")
 
     def note(self, decoder: EventDecoder) -> None:
@@ -168,6 +172,8 @@ class Remote:
         """Undo what was made, but for a conversation that goes on. To be called at every end.
 
         An answer that is still being made is waited for in the outbox, not here.
+
+        A cancellation passes through at once; the undoing goes on in the outbox.
         """
         final = self.decoder is not None and self.decoder.final
         quiet = self._idle.is_set() and (final or not self._ordered)

@@ -31,7 +31,11 @@ _OURS = ("accept", "content-type")
 
 
 class CogProvider(Stateless):
-    """One Cog server; it serves one model, whatever name the caller gives it."""
+    """One Cog server; it serves one model, whatever name the caller gives it.
+
+    Raises (from making it):
+        ConfigError: the address is missing, or there is no such dialect.
+    """
 
     def __init__(self, session: Session, config: ProviderConfig) -> None:
         self.name = config.name

@@ -111,7 +111,11 @@ class ReplicateProvider(Stateless):
         return known if isinstance(known, ModelInputs) else fallback
 
     async def models(self) -> Sequence[ModelInfo]:
-        """The models the API lists, at most the first thousand; without a key, the default one."""
+        """The models the API lists, at most the first thousand; without a key, the default one.
+
+        Raises:
+            PenstockError: the API could not be asked.
+        """
         if self._config.models:
             return [ModelInfo(id=name) for name in self._config.models]
         if self._key is None:
@@ -148,7 +152,11 @@ def _knobs(config: ProviderConfig) -> Knobs:
 
 
 def create(session: Session, config: ProviderConfig) -> Provider:
-    """The factory the registry names: the hosted API, or Cog with that dialect."""
+    """The factory the registry names: the hosted API, or Cog with that dialect.
+
+    Raises:
+        BadRequestError: there is no such dialect or setting.
+    """
     if config.dialect not in (None, *DIALECTS):
         raise BadRequestError(
             f"dialect must be one of {', '.join(DIALECTS)}, not {config.dialect!r}",

@@ -122,7 +122,12 @@ class HostedRun:
     # -- the answer ----------------------------------------------------------------------------
 
     async def batches(self) -> AsyncGenerator[list[Event], None]:
-        """The answer's events; what was held back for a stop string comes before a failure."""
+        """The answer's events; what was held back for a stop string comes before a failure.
+
+        Raises:
+            PenstockError: the prediction or its stream failed. A cancellation passes; ``leave``
+                then undoes.
+        """
         prediction = self._created
         polled = self._wait is not None or prediction.terminal or not prediction.streams_text
         first: list[Event] = [Started(id=prediction.id, model=prediction.model)]

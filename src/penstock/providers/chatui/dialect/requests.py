@@ -127,6 +127,9 @@ def message_request(
 
     The form needs an ``Origin`` of the server's own host. An image is a file whose name says
     that it is base64.
+
+    Raises:
+        BadRequestError: the question cannot be sent as JSON.
     """
     data = {
         "inputs": question.inputs,
