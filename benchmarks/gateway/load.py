@@ -32,6 +32,7 @@ class Reader(asyncio.Protocol):
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Ask at once."""
         self._transport = cast(asyncio.Transport, transport)
         self._ask()
 
@@ -42,10 +43,12 @@ class Reader(asyncio.Protocol):
         self._transport.write(self._request)
 
     def connection_lost(self, error: Exception | None) -> None:
+        """The connection is gone."""
         if not self.done.done():
             self.done.set_result(None)
 
     def data_received(self, data: bytes) -> None:
+        """Count what came; ask again, or end."""
         joined = self._tail + data
         if self._stream:
             keep = len(self._token) - 1
@@ -92,8 +95,8 @@ async def main(url: str, model: str, kind: str, count: int, tokens: int, key: st
     for _ in range(count):
         _, reader = await loop.create_connection(
             lambda: Reader(request, b'"content":" token"', times, stream),
-            place.hostname,
-            place.port,
+            place.hostname or "127.0.0.1",
+            place.port or 80,
         )
         readers.append(reader)
     await asyncio.wait([reader.done for reader in readers], timeout=120)

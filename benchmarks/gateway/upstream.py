@@ -22,19 +22,18 @@ _FRAME = (
     b'"finish_reason":%s}]}\n\n'
 )
 TOKEN = _FRAME % (b'"content":" token"', b"null")
-_HEAD = (
-    b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
-)
+_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 _WHOLE = (
     b'{"id":"chatcmpl-1","object":"chat.completion","created":1700000000,"model":"scripted",'
     b'"choices":[{"index":0,"message":{"role":"assistant","content":"'
-    + b" token" * 20
+    + b" token"
+    * 20
     + b'"},"logprobs":null,"finish_reason":"stop"}],'
     b'"usage":{"prompt_tokens":5,"completion_tokens":20,"total_tokens":25}}'
 )
-_PLAIN = (
-    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s"
-    % (len(_WHOLE), _WHOLE)
+_PLAIN = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (
+    len(_WHOLE),
+    _WHOLE,
 )
 PACE = 0.02
 """Seconds between two tokens."""
@@ -45,9 +44,7 @@ def _chunk(frame: bytes) -> bytes:
 
 
 _CHUNK = _chunk(TOKEN)
-_END = (
-    _chunk(_FRAME % (b"", b'"stop"')) + _chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n"
-)
+_END = _chunk(_FRAME % (b"", b'"stop"')) + _chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n"
 
 
 class Upstream(asyncio.Protocol):
@@ -60,17 +57,21 @@ class Upstream(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A gateway connected."""
         self._transport = cast(asyncio.Transport, transport)
 
     def pause_writing(self) -> None:
+        """It does not read."""
         self._paused = True
 
     def resume_writing(self) -> None:
+        """It reads again."""
         self._paused = False
         if self._left:
             self._burst()
 
     def data_received(self, data: bytes) -> None:
+        """Answer a whole request."""
         self._data += data
         head, mark, body = self._data.partition(b"\r\n\r\n")
         length = _LENGTH.search(head)

@@ -10,8 +10,8 @@ from pathlib import Path
 def history_file(env: Mapping[str, str] | None = None) -> Path | None:
     """Where what is entered in a chat is remembered; None where there is no such place.
 
-    That is ``penstock/history`` in ``XDG_STATE_HOME``, which has to be an absolute path, by default in
-    ``~/.local/state`` (XDG Base Directory Specification 0.8).
+    That is ``penstock/history`` in ``XDG_STATE_HOME``, which has to be an absolute path, by default
+    in ``~/.local/state`` (XDG Base Directory Specification 0.8).
     """
     given = os.environ if env is None else env
     state = given.get("XDG_STATE_HOME", "")
