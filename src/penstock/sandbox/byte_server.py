@@ -95,7 +95,9 @@ class Connection(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         # Paused at the first byte that the system does not take: then a step's end is law 2.
-        transport.set_write_buffer_limits(0)
+        # TLS compares the other way round: with 0 it would be paused for ever.
+        secure = transport.get_extra_info("sslcontext") is not None
+        transport.set_write_buffer_limits(high=1 if secure else 0, low=0)
         self.number = self._begin(self)
 
     def data_received(self, data: bytes) -> None:
