@@ -150,7 +150,8 @@ def load_scenario(path: str | Path) -> tuple[Rule, ...]:
         plain = msgspec.json.decode(text) if str(path).endswith(".json") else tomllib.loads(text)
         return checked(msgspec.convert(plain, Scenario).rules)
     except (OSError, ValueError) as problem:
-        raise FaultError(f"scenario {str(path)!r}: {problem}") from problem
+        reason = problem.strerror if isinstance(problem, OSError) else problem
+        raise FaultError(f"scenario {str(path)!r}: {reason}") from problem
 
 
 def checked(rules: Sequence[Rule]) -> tuple[Rule, ...]:

@@ -184,7 +184,8 @@ def load_script(source: str | Script) -> Script:
         text = Path(source).read_bytes().decode("utf-8")
     except (OSError, UnicodeDecodeError) as problem:
         names = ", ".join(SCRIPTS)
-        raise ScriptError(f"no script {source!r} (built in: {names}): {problem}") from problem
+        reason = problem.strerror if isinstance(problem, OSError) else "it is not UTF-8 text"
+        raise ScriptError(f"no script {source!r} (built in: {names}): {reason}") from problem
     return _parsed(source, text)
 
 
