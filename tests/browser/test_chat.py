@@ -255,7 +255,7 @@ def test_a_conversation_is_renamed_deleted_and_had_back(visitor: Visitor) -> Non
     name = visitor.page.get_by_label("Name of the conversation")
     name.fill("Rivers")
     name.press("Enter")
-    entry = visitor.page.get_by_role("link", name="Rivers")
+    entry = visitor.page.get_by_role("link", name="Rivers", exact=True)
     expect(entry).to_be_visible()
     entry.hover()
     visitor.press("Delete: Rivers")

@@ -47,7 +47,11 @@ export function ChatPage() {
           }}
         >
           <section class={wide ? "turns wide" : "turns"} aria-label="Conversation">
-            {turns.length === 0 && <Welcome />}
+            {turns.length === 0 ? (
+              <Welcome />
+            ) : (
+              <h1 class="visually-hidden">{conversation.title}</h1>
+            )}
             {turns.map((turn) => (
               <TurnView key={turn.id} turn={turn} editing={editing.value === turn.id} />
             ))}

@@ -1,6 +1,5 @@
 /** Choosing up to four models: chips of the chosen ones, and a list to search. */
 import { signal, useSignal } from "@preact/signals";
-import { useEffect, useRef } from "preact/hooks";
 
 import { grouped, models, shortName } from "../gateway/models";
 import { Icon, IconButton } from "../ui/Icon";
@@ -53,10 +52,6 @@ export function ModelBar() {
 
 export function ModelPicker({ focus = false }: { focus?: boolean }) {
   const wanted = useSignal("");
-  const field = useRef<HTMLInputElement>(null);
-  useEffect(() => {
-    if (focus) field.current?.focus();
-  }, []);
   const text = wanted.value.trim().toLowerCase();
   const all = [...new Set([...models.value, ...chosen.value])];
   const fitting = all.filter((model) => model.toLowerCase().includes(text));
@@ -65,8 +60,8 @@ export function ModelPicker({ focus = false }: { focus?: boolean }) {
   return (
     <div class="picker">
       <input
-        ref={field}
         type="search"
+        autofocus={focus}
         aria-label="Search models"
         placeholder={`Search ${models.value.length} models`}
         value={wanted.value}

@@ -140,13 +140,13 @@ function rebuildCheckbox(input: HTMLInputElement): void {
   input.replaceWith(box);
 }
 
-/** An answer is a part of the page: its headings stand below the page's own. */
+/** An answer is a part of the page: its headings stand below that of the answer itself. */
 function lower(heading: Element): void {
   const level = Number(heading.tagName[1]);
   const lowered = make("p");
   lowered.className = `heading heading-${level}`;
   lowered.setAttribute("role", "heading");
-  lowered.setAttribute("aria-level", String(Math.min(level + 3, 9)));
+  lowered.setAttribute("aria-level", String(level + 2));
   lowered.append(...heading.childNodes);
   heading.replaceWith(lowered);
 }
@@ -155,7 +155,7 @@ function frame(table: HTMLTableElement): void {
   const box = make("div");
   box.className = "table";
   box.tabIndex = 0;
-  box.setAttribute("role", "region");
+  box.setAttribute("role", "group");
   box.setAttribute("aria-label", "Table");
   table.replaceWith(box);
   box.append(table);

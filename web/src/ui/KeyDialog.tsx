@@ -31,6 +31,7 @@ export function KeyDialog() {
           Key
           <input
             type="password"
+            autofocus
             autocomplete="off"
             spellcheck={false}
             value={value}
