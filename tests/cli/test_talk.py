@@ -278,3 +278,19 @@ def test_a_dialect_without_conversations_is_asked_without_one(
     terminal.type("/history")
     assert "conversation" not in terminal.expect("[failed: ")
     assert "conversation" not in terminal.expect("]\n")
+
+
+def test_what_is_left_is_told_with_its_reason(configured: Path, tmp_path: Path) -> None:
+    with Servers() as gone:
+        url = gone.sandbox.urls["h2o"]
+        configured.write_text(f'[providers.h2o]\nbase_url = "{url}"\n')
+        terminal = Terminal("chat", "-m", "h2o/falcon-40b", state=tmp_path / "state")
+        terminal.expect("> ")
+        terminal.type("one")
+        terminal.expect("one\none\n> ")
+    with terminal:
+        terminal.type("/quit")
+        terminal.expect("Left on the server: h2o: delete conversation ")
+        terminal.expect("nothing")
+        assert terminal.end() == 0
+        assert terminal.shown.count("failed:") == 1

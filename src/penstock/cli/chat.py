@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from penstock.cli.answer import Answered
     from penstock.client import CallParameters
     from penstock.config import Settings
-    from penstock.provider import ProviderConfig
     from penstock.sync import Client
 
 
@@ -95,6 +94,8 @@ def chat(
     from penstock.cli.answer import answer
     from penstock.cli.history import History
     from penstock.cli.talk import Talk
+    from penstock.cli.taping import taped
+    from penstock.cli.undone import undone, with_reasons
     from penstock.config import load
     from penstock.config.surroundings import history_file
     from penstock.registry import Registry
@@ -118,28 +119,26 @@ def chat(
         raise ConfigError(_NO_MODEL)
     screen = Screen(as_json=as_json)
     with ExitStack() as stack:
-        providers: dict[str, ProviderConfig] = {}
-        recorded = None
+        heard = stack.enter_context(undone())
+        provider, providers = None, {}
         if folder is not None:
-            from penstock.cli.taping import taped
-
-            recorded, _ = registry.split(settings.aliases.get(name, name), settings.providers)
-            tape = taped(settings, registry, recorded, folder, screen.say)
+            provider, _ = registry.split(settings.aliases.get(name, name), settings.providers)
+            tape = taped(settings, registry, provider, folder, screen.say)
             providers = stack.enter_context(tape)
         client = sync.Client(config=settings, providers=providers, cleanup=not keep)
         stack.callback(client.close)
         done = None
         if asked is None:
             history = History(None if no_history else history_file())
-            talk = Talk(client, screen, name, system, parameters, history=history)
-            talk.run(stream=not no_stream, recorded=recorded)
+            talk = Talk(client, screen, name, system, parameters, history=history, heard=heard)
+            talk.run(stream=not no_stream, recorded=provider)
             for conversation in talk.left if keep else ():
                 screen.say(f"kept on the server: {conversation}")
         else:
             messages = messages_of((), system, asked.text)
             parameters["media"] = asked.media
             done = answer(client, screen, name, messages, parameters, stream=not no_stream)
-        left = _closed(client)
+        left = with_reasons(_closed(client), heard)
     _tell_end(screen, done, left, settings)
 
 

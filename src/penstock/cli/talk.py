@@ -54,6 +54,7 @@ class Talk:
 
     Args:
         history: the entries of earlier chats.
+        heard: what could not be undone on a server, as it is told.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Talk:
         parameters: CallParameters,
         *,
         history: History,
+        heard: Sequence[str] = (),
     ) -> None:
         self._client = client
         self._screen = screen
@@ -72,6 +74,7 @@ class Talk:
         self._system = system
         self._parameters = parameters
         self._history = history
+        self._heard = heard
         self._stream = True
         self._recorded: str | None = None
         self._transcript = Transcript()
@@ -131,6 +134,7 @@ class Talk:
 
     def _ask(self, question: str, before: Sequence[Turn]) -> Turn:
         """Ask after the turns ``before``; the answer is on the screen."""
+        heard = len(self._heard)
         try:
             conversation = self._thread.begin(self._model, self._system, before)
             done = self._answer(question, before, conversation)
@@ -145,9 +149,12 @@ class Talk:
             self._thread.end(turn)
         if done.end == "stopped":
             kept = "what came is kept; " if done.text else ""
-            self._say(f"Stopped, here and on the server; {kept}/retry asks again.")
+            where = "here" if self._heard[heard:] else "here and on the server"
+            self._say(f"Stopped, {where}; {kept}/retry asks again.")
         elif done.error is not None:
             self._fail(done.error)
+        for sentence in self._heard[heard:]:
+            self._say(f"Not undone: {sentence}")
         if done.is_last:
             raise Ended
         return turn
