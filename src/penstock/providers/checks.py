@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from penstock.errors import BadRequestError, MissingAuthError, ModelNotFoundError
+from penstock.errors import BadRequestError, ConfigError, MissingAuthError, ModelNotFoundError
 from penstock.provider import ProviderConfig
 from penstock.types import Capabilities, ChatRequest, Sampling
 
@@ -102,6 +102,21 @@ def check_dialect(config: ProviderConfig, *known: str) -> None:
     if config.dialect not in (None, *known):
         message = f"dialect must be {' or '.join(known)}, not {config.dialect!r:.60}"
         raise _refused(config.name, message, "dialect")
+
+
+def required_base(config: ProviderConfig, example: str) -> str:
+    """The address of a server that everybody runs by himself.
+
+    Raises:
+        ConfigError: it is missing.
+    """
+    if config.base_url is None:
+        raise ConfigError(
+            f"the server's address is missing; set base_url, as in {example}",
+            provider=config.name,
+            param="base_url",
+        )
+    return config.base_url
 
 
 def missing_key(config: ProviderConfig, vendor: str | None) -> MissingAuthError:

@@ -17,7 +17,7 @@ from penstock.providers.chatui.dialect.lines import LinesDecoder
 from penstock.providers.chatui.dialect.requests import Question, question_of
 from penstock.providers.chatui.models import CAPABILITIES
 from penstock.providers.chatui.visit import Visit, door_of
-from penstock.providers.checks import check_options, check_request
+from penstock.providers.checks import check_options, check_request, required_base
 from penstock.providers.common import Call, held, refuse_page, usable
 from penstock.transport import Response, Session
 from penstock.types import (
@@ -43,12 +43,6 @@ class ChatUIProvider:
     capabilities = CAPABILITIES
 
     def __init__(self, session: Session, config: ProviderConfig) -> None:
-        if config.base_url is None:
-            raise ConfigError(
-                "the server's address is missing; set base_url, as in http://127.0.0.1:3000",
-                provider=config.name,
-                param="base_url",
-            )
         if config.dialect not in (None, *DIALECTS):
             raise ConfigError(
                 f"dialect must be {DIALECTS[0]}, not {config.dialect!r:.60}",
@@ -58,7 +52,7 @@ class ChatUIProvider:
         check_options(config.options, frozenset(), config.name)
         self.name = config.name
         self._session = session
-        self._base = config.base_url
+        self._base = required_base(config, "http://127.0.0.1:3000")
         self._config = config
 
     @asynccontextmanager

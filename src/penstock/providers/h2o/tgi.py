@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from penstock.errors import ConfigError, PenstockError
+from penstock.errors import PenstockError
 from penstock.provider import Batch, ProviderConfig
-from penstock.providers.checks import check_dialect, check_options, check_request
+from penstock.providers.checks import check_dialect, check_options, check_request, required_base
 from penstock.providers.common import Call, Stateless, held, refuse_page
 from penstock.providers.door import Door
 from penstock.providers.h2o.dialect import router
@@ -32,17 +32,11 @@ class TgiProvider(Stateless):
     capabilities = ROUTER_CAPABILITIES
 
     def __init__(self, session: Session, config: ProviderConfig) -> None:
-        if config.base_url is None:
-            raise ConfigError(
-                "the server's address is missing; set base_url, as in http://127.0.0.1:8080",
-                provider=config.name,
-                param="base_url",
-            )
         check_dialect(config, "tgi")
         check_options(config.options, frozenset(), config.name)
         self.name = config.name
         self._session = session
-        self._base = config.base_url
+        self._base = required_base(config, "http://127.0.0.1:8080")
         self._door = Door(self._base, "text-generation-inference")
         self._config = config
 

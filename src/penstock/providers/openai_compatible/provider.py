@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from penstock.errors import BadRequestError, ConfigError, PenstockError
+from penstock.errors import BadRequestError, PenstockError
 from penstock.provider import Batch, Provider, ProviderConfig
-from penstock.providers.checks import check_dialect, check_options, check_request, missing_key
+from penstock.providers.checks import (
+    check_dialect,
+    check_options,
+    check_request,
+    missing_key,
+    required_base,
+)
 from penstock.providers.common import Call, Stateless, held, refuse_page
 from penstock.providers.door import Door
 from penstock.providers.openai_compatible import dialect
@@ -30,16 +36,10 @@ class OpenAICompatibleProvider(Stateless):
         self.name = config.name
         self._session = session
         self._vendor = VENDORS.get(config.name, ANY)
-        base_url = config.base_url or self._vendor.base_url
-        if base_url is None:
-            raise ConfigError(
-                "the server's address is missing; set base_url, as in http://host:8000/v1",
-                provider=config.name,
-                param="base_url",
-            )
         check_dialect(config, *DIALECTS)
         check_options(config.options, frozenset(), config.name)
-        self._base = dialect.base_of(base_url)
+        own = config.base_url or self._vendor.base_url
+        self._base = dialect.base_of(own or required_base(config, "http://host:8000/v1"))
         self._given, self._config = config, config.with_(base_url=self._base)
         self.capabilities = capabilities_of(self._vendor)
 

@@ -1,4 +1,7 @@
-"""The well-known OpenAI-compatible vendors and local servers: one row each, no code."""
+"""The well-known OpenAI-compatible vendors and local servers: one row each, no code.
+
+Names and labels are the registry's, which loads nothing; a test holds its rows and these together.
+"""
 
 from __future__ import annotations
 

@@ -7,9 +7,9 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 
 import msgspec
 
-from penstock.errors import ConfigError, PenstockError, ProtocolError
+from penstock.errors import PenstockError, ProtocolError
 from penstock.provider import Batch, ProviderConfig
-from penstock.providers.checks import check_dialect, check_options, check_request
+from penstock.providers.checks import check_dialect, check_options, check_request, required_base
 from penstock.providers.common import Call, Stateless, held, patience, refuse_page
 from penstock.providers.door import Door
 from penstock.providers.replicate.dialect.answers import PollReader
@@ -40,16 +40,10 @@ class CogProvider(Stateless):
     def __init__(self, session: Session, config: ProviderConfig) -> None:
         self.name = config.name
         self.capabilities = CAPABILITIES
-        if config.base_url is None:
-            raise ConfigError(
-                "the server's address is missing; set base_url, as in http://host:5000",
-                provider=config.name,
-                param="base_url",
-            )
         check_dialect(config, "cog")
         check_options(config.options, frozenset(), config.name)
         self._session = session
-        self._base = config.base_url
+        self._base = required_base(config, "http://host:5000")
         kept = {name: text for name, text in config.headers.items() if name.lower() not in _OURS}
         self._config = config.with_(headers=kept)
 
