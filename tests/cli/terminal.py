@@ -73,15 +73,31 @@ class Terminal:
 
     def expect(self, words: str) -> str:
         """Read until ``words`` are shown; what came before them, and is looked at no more."""
-        deadline = time.monotonic() + DEADLINE
-        while (at := self.shown.find(words, self._seen)) < 0:
-            left = deadline - time.monotonic()
-            ready = select.select([self._main], [], [], max(0.0, left))[0]
-            assert ready, f"{words!r} was not shown: {self.shown!r}"
-            assert self._read(), f"the program ended before {words!r}: {self.shown!r}"
+        assert self.shows(words, DEADLINE), f"{words!r} was not shown: {self.shown!r}"
+        at = self.shown.find(words, self._seen)
         before = self.shown[self._seen : at]
         self._seen = at + len(words)
         return before
+
+    def shows(self, words: str, seconds: float) -> bool:
+        """Whether ``words`` are shown, after what was expected so far, within some seconds."""
+        deadline = time.monotonic() + seconds
+        while self.shown.find(words, self._seen) < 0:
+            left = deadline - time.monotonic()
+            if not select.select([self._main], [], [], max(0.0, left))[0] or not self._read():
+                return False
+        return True
+
+    def interrupt_prompt(self, words: str) -> None:
+        """Ctrl-C at the prompt, until ``words`` are shown.
+
+        The interpreter misses one that comes in the moment in which it begins to wait for a key.
+        """
+        for _ in range(5):
+            self.press("\x03")
+            if self.shows(words, 2.0):
+                break
+        self.expect(words)
 
     def _read(self) -> bool:
         try:

@@ -178,10 +178,10 @@ def test_the_end_of_the_program_ends_a_chat(
 
 def test_interrupts_at_the_prompt_do_not_end_a_chat(opened: Open) -> None:
     terminal = opened(term="xterm")
-    terminal.press("half a li\x03")
-    terminal.expect("> ")
-    terminal.press("\x03")
-    terminal.expect("Ctrl-D or /quit leaves")
+    terminal.press("half a li")
+    terminal.expect("half a li")
+    terminal.interrupt_prompt("> ")
+    terminal.interrupt_prompt("Ctrl-D or /quit leaves")
     terminal.type("whole")
     terminal.expect("whole\nwhole\n")
 
