@@ -59,6 +59,9 @@ class Plain(Server):
             match request.match_info["end"]:
                 case "cut":
                     out.break_off()
+                case "late":
+                    out.break_off()
+                    await out.write(b"nobody hears it")
                 case "reset":
                     out.reset()
                 case "stall":
@@ -113,6 +116,17 @@ async def test_every_port_shows_the_state_of_its_server(client: aiohttp.ClientSe
         assert shown["requests"] == 1
         assert shown["runs"] == {"started": 1, "finished": 1, "cancelled": 0, "running": 0}
         assert shown["log"] == [{"method": "GET", "path": "/say/end", "status": 200}]
+
+
+async def test_a_write_to_a_client_that_has_just_left_makes_no_noise(
+    client: aiohttp.ClientSession, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Sandbox(("plain",), script=Fixed(["a"])) as sandbox:
+        with pytest.raises(aiohttp.ClientPayloadError):
+            async with client.get(sandbox.urls["plain"] + "/say/late") as answer:
+                await answer.read()
+        await until(lambda: sandbox.state("plain")["open_streams"] == 0)
+    assert caplog.records == []
 
 
 async def test_the_log_forgets_the_oldest_requests(client: aiohttp.ClientSession) -> None:

@@ -420,6 +420,11 @@ class Server:
             return await self._faulty(request, handler, given) if given else await handler(request)
         except FaultEndError as end:
             return end.response
+        except ConnectionResetError:
+            # Written in the moment between the client's leaving and our being told of it.
+            if request.transport is not None and not request.transport.is_closing():
+                raise
+            return web.Response()  # nobody is there to get it
 
     async def _chosen(self, request: web.Request) -> Given:
         """Give the faults of a request, and take their names out of it."""
