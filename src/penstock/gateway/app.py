@@ -37,6 +37,7 @@ from penstock.gateway.http import (
     respond,
 )
 from penstock.gateway.models import Catalogue
+from penstock.gateway.page import Page
 from penstock.gateway.surfaces.body import read_object
 from penstock.gateway.surfaces.chat import ChatWriter
 from penstock.gateway.surfaces.chat_body import ask_chat, read_chat
@@ -118,6 +119,7 @@ class Gateway:
             Route("/v1/models/{id:path}", Endpoint(GET=self._model)),
             Route("/health/live", Endpoint(GET=_live)),
             Route("/health/ready", Endpoint(GET=self._readiness)),
+            *_page_routes(Page()),
         ]
 
     # -- the edge ------------------------------------------------------------------------------
@@ -340,6 +342,20 @@ def _stamp(file: str | None) -> tuple[int, int] | None:
 
 async def _live(exchange: Exchange, receive: Receive, send: Send) -> None:
     await _ok(exchange, send, {"status": "live"})
+
+
+def _page_routes(page: Page) -> list[Route]:
+    """A route for each file of the page."""
+
+    def endpoint(path: str) -> Endpoint:
+        async def show(exchange: Exchange, receive: Receive, send: Send) -> None:
+            answer = page.answer(path, exchange.method, exchange.headers)
+            exchange.status = answer.status
+            await answer.send(send, exchange.answer_headers(monotonic()))
+
+        return Endpoint(GET=show, HEAD=show)
+
+    return [Route(path, endpoint(path)) for path in sorted(page.paths)]
 
 
 async def _unknown_path(scope: Scope, receive: Receive, send: Send) -> None:

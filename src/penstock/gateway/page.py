@@ -9,11 +9,11 @@ nobody but this gateway (threats row 27): what a model wrote is data in it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from penstock.gateway.errors import refusal
-from penstock.gateway.http import Header, Receive, Refused, Scope, Send, respond
+from penstock.gateway.http import Header, Receive, Refused, Scope, Send
 from penstock.types import Value
 
 BUILT = Path(__file__).parent / "page"
@@ -83,8 +83,22 @@ class PageFile(Value, frozen=True):
     lasting: bool
 
 
+class PageAnswer(Value, frozen=True):
+    """What to send for a path of the page."""
+
+    status: int
+    headers: tuple[Header, ...]
+    body: bytes = b""
+
+    async def send(self, send: Send, extra: Iterable[Header] = ()) -> None:
+        """Send it, with more headers."""
+        headers = [*self.headers, *extra]
+        await send({"type": "http.response.start", "status": self.status, "headers": headers})
+        await send({"type": "http.response.body", "body": self.body})
+
+
 class Page:
-    """An ASGI callable for the paths in ``paths``; GET and HEAD.
+    """The built files, and what is answered for each; also an ASGI callable of its own.
 
     Args:
         folder: the built page.
@@ -101,26 +115,37 @@ class Page:
             self._files["/"] = self._files["/index.html"]
         self.paths = frozenset(self._files) | {"/"}
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request.
+    def answer(self, path: str, method: str, headers: Mapping[bytes, bytes]) -> PageAnswer:
+        """What to answer to GET or HEAD of a path.
 
         Raises:
             Refused: the method is another one, or there is no such file.
         """
-        del receive
-        path = scope["path"].removeprefix(scope.get("root_path", "")) or "/"
-        if scope["method"] not in {"GET", "HEAD"}:
-            raise Refused(refusal(405, f"{path} takes GET, HEAD, not {scope['method']}"))
+        if method not in {"GET", "HEAD"}:
+            raise Refused(refusal(405, f"{path} takes GET, HEAD, not {method}"))
         file = self._files.get(path)
         if file is not None:
-            await _serve(file, scope, send)
+            made = _answer(file, headers)
         elif path == "/":
-            await respond(send, 503, NOT_BUILT, [(b"content-type", TYPES[".html"]), *SAFE])
+            kind = (b"content-type", TYPES[".html"])
+            length = (b"content-length", b"%d" % len(NOT_BUILT))
+            made = PageAnswer(503, (kind, length, *SAFE), NOT_BUILT)
         else:
-            raise Refused(refusal(404, f"there is nothing at {path}"))
+            raise Refused(refusal(404, f"there is nothing at {path}", code="unknown_path"))
+        return PageAnswer(made.status, made.headers) if method == "HEAD" else made
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request.
+
+        Raises:
+            Refused: as ``answer`` does.
+        """
+        del receive
+        path = scope["path"].removeprefix(scope.get("root_path", "")) or "/"
+        await self.answer(path, scope["method"], dict(scope["headers"])).send(send)
 
 
-def _read(folder: Path) -> Iterable[tuple[str, PageFile]]:
+def _read(folder: Path) -> Iterator[tuple[str, PageFile]]:
     """The files to serve, by their names relative to the folder."""
     for path in sorted(folder.rglob("*")):
         kind = TYPES.get(path.suffix)
@@ -141,34 +166,23 @@ def _read(folder: Path) -> Iterable[tuple[str, PageFile]]:
         )
 
 
-async def _serve(file: PageFile, scope: Scope, send: Send) -> None:
+def _answer(file: PageFile, asked: Mapping[bytes, bytes]) -> PageAnswer:
     """The file, compressed for those who take that, or 304 for those who have it."""
-    asked = {name: value for name, value in scope["headers"] if name in _READ}
-    headers = [
+    headers = (
         (b"cache-control", FOR_EVER if file.lasting else ASK_AGAIN),
         (b"etag", file.tag),
         (b"vary", b"accept-encoding"),
         *SAFE,
-    ]
+    )
     known = asked.get(b"if-none-match", b"").replace(b"W/", b"")
     if file.tag in {tag.strip() for tag in known.split(b",")}:
-        await send({"type": "http.response.start", "status": 304, "headers": headers})
-        await send({"type": "http.response.body", "body": b""})
-        return
+        return PageAnswer(304, headers)
     body = file.body
-    headers.append((b"content-type", file.kind))
     if file.gzipped is not None and _takes_gzip(asked.get(b"accept-encoding", b"")):
         body = file.gzipped
-        headers.append((b"content-encoding", b"gzip"))
-    if scope["method"] == "HEAD":
-        headers.append((b"content-length", str(len(body)).encode()))
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": b""})
-        return
-    await respond(send, 200, body, headers)
-
-
-_READ = frozenset({b"accept-encoding", b"if-none-match"})
+        headers = (*headers, (b"content-encoding", b"gzip"))
+    length = (b"content-length", b"%d" % len(body))
+    return PageAnswer(200, (*headers, (b"content-type", file.kind), length), body)
 
 
 def _takes_gzip(accepted: bytes) -> bool:
