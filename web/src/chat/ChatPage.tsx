@@ -58,12 +58,14 @@ export function ChatPage() {
             {turns.length > 0 && !running.value && <Foot />}
           </section>
         </div>
-        {!atEnd.value && (
-          <button type="button" class="to-end" onClick={toEnd}>
-            <Icon name="down" /> Latest
-          </button>
-        )}
-        <Composer />
+        <div class="dock">
+          {!atEnd.value && (
+            <button type="button" class="to-end" onClick={toEnd}>
+              <Icon name="down" /> Latest
+            </button>
+          )}
+          <Composer />
+        </div>
       </div>
     </div>
   );

@@ -16,7 +16,7 @@ export function StatusPage() {
   useEffect(watchStatus, []);
   const known = status.value;
   return (
-    <div class="status">
+    <div class="status" tabIndex={0} role="region" aria-label="Status">
       <div class="status-inner">
         <h1>Status</h1>
         <Problem />
