@@ -120,8 +120,10 @@ class Journey:
         for attempt in self._tries:
             await attempt.leave()
 
-    def route(self, target: str) -> Route:
-        """The way so far, with ``target`` as the one that answers."""
+    def route(self, answering: Attempt | None) -> Route:
+        """The way so far; where nobody answers yet, to the last one tried."""
+        attempt = answering or (self._tries[-1] if self._tries else None)
+        target = "" if attempt is None else attempt.target.name
         return Route(target, len(self._tries), tuple(self._failures))
 
     @property

@@ -164,7 +164,6 @@ class Routed:
         "_lane",
         "_model",
         "_observer",
-        "_target",
     )
 
     def __init__(self, model: str, journey: Journey, means: Means, *, eager: bool) -> None:
@@ -175,7 +174,6 @@ class Routed:
         self._eager = eager
         self._lane = Lane(journey)
         self._hedge = journey.hedge_after
-        self._target = ""
         self._kind: Kind | None = "cancelled"
         self._first_at: float | None = None
         self._batches: AsyncGenerator[Batch, None] | None = None
@@ -183,8 +181,7 @@ class Routed:
     @property
     def route(self) -> Route:
         """The way so far; it changes no more once a piece of the answer has come."""
-        attempt = self._lane.attempt
-        return self._journey.route(self._target if attempt is None else attempt.target.name)
+        return self._journey.route(self._lane.attempt)
 
     async def __aenter__(self) -> AsyncIterator[Batch]:
         try:
@@ -260,10 +257,8 @@ class Routed:
         if self._journey.left:
             return
         attempt = self._lane.attempt
-        if attempt is not None:
-            self._target = attempt.target.name
-            if attempt.finished is not None:
-                self._kind = None
+        if attempt is not None and attempt.finished is not None:
+            self._kind = None
         batches, self._batches = self._batches, None
         try:
             if batches is not None and not getattr(batches, "ag_running", False):
