@@ -4,7 +4,7 @@ import type { ComponentChildren } from "preact";
 
 import { waitingWords } from "../gateway/answer";
 import { sentence, worthRetrying } from "../gateway/failure";
-import { groupOf, shortName } from "../gateway/models";
+import { shortName } from "../gateway/models";
 import { Markdown } from "../markdown/Markdown";
 import { Icon, IconButton } from "../ui/Icon";
 import { copy } from "../ui/notices";
@@ -20,6 +20,7 @@ export const AnswerView = memo(function AnswerView(props: {
   const reply = shownReply(answer);
   if (!reply) return null;
   const { model } = answer;
+  const name = shortName(model);
   const busy = reply.state === "running";
   return (
     <section
@@ -29,8 +30,8 @@ export const AnswerView = memo(function AnswerView(props: {
       data-state={reply.state}
     >
       <h2 class="answer-model" title={model}>
-        <span class="provider">{groupOf(model)}</span>
-        {shortName(model)}
+        <span class="provider">{model.slice(0, model.length - name.length)}</span>
+        {name}
       </h2>
       <Waiting reply={reply} />
       <Thinking reply={reply} />

@@ -2,7 +2,7 @@ import { useSignal } from "@preact/signals";
 import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 
 import { models, modelsFailure, modelsLoaded, loadModels } from "../gateway/models";
-import { sentence } from "../gateway/failure";
+import { gatewaySentence } from "../gateway/failure";
 import { Icon } from "../ui/Icon";
 import { copy } from "../ui/notices";
 import { Composer } from "./Composer";
@@ -96,7 +96,7 @@ function Welcome() {
       </p>
       {failure ? (
         <div class="failure" role="alert">
-          <p>{sentence(failure, "the model list")}</p>
+          <p>{gatewaySentence(failure, "list its models")}</p>
           <button type="button" class="secondary" onClick={() => void loadModels()}>
             Try again
           </button>

@@ -111,6 +111,21 @@ export function sentence(failure: Failure, model: string): string {
   }
 }
 
+/** The same for what is asked of the gateway itself: its models, its status. */
+export function gatewaySentence(failure: Failure, what: string): string {
+  switch (failure.code) {
+    case "unreachable":
+    case "invalid_api_key":
+    case "authentication_error":
+      return sentence(failure, "");
+    case "forbidden":
+    case "permission_error":
+      return "This key is not for that.";
+    default:
+      return `The gateway cannot ${what} right now.`;
+  }
+}
+
 /** Whether asking the same again may help. */
 export function worthRetrying(failure: Failure): boolean {
   return !["context_length", "too_large", "moderation", "model_not_found", "unknown_model"].includes(

@@ -23,10 +23,12 @@ export async function loadModels(): Promise<void> {
   }
 }
 
-/** `h2o/falcon-40b` belongs to `h2o`; a pool's name stands under "Pools". */
+const SHORT = "Short names";
+
+/** `h2o/falcon-40b` belongs to `h2o`; a pool or an alias stands apart. */
 export function groupOf(model: string): string {
   const slash = model.indexOf("/");
-  return slash < 0 ? "Pools" : model.slice(0, slash);
+  return slash < 0 ? SHORT : model.slice(0, slash);
 }
 
 /** The part that tells models of one provider apart. */
@@ -40,5 +42,5 @@ export function grouped(ids: string[]): [string, string[]][] {
     const group = groupOf(id);
     groups.set(group, [...(groups.get(group) ?? []), id]);
   }
-  return [...groups].sort(([a], [b]) => Number(b === "Pools") - Number(a === "Pools"));
+  return [...groups].sort(([a], [b]) => Number(b === SHORT) - Number(a === SHORT));
 }

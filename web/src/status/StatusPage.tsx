@@ -2,7 +2,7 @@
 import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 
-import { sentence } from "../gateway/failure";
+import { gatewaySentence } from "../gateway/failure";
 import { Icon } from "../ui/Icon";
 import { Plot } from "./Plot";
 import { status, statusFailure, watchStatus } from "./poll";
@@ -34,7 +34,7 @@ function Problem() {
       <p>
         <Icon name="warn" />
         <span>
-          {sentence(failure, "the status")}
+          {gatewaySentence(failure, "say how it is doing")}
           {status.value ? " What you see is no longer live." : ""}
         </span>
       </p>
