@@ -15,9 +15,12 @@ from penstock.config import Settings, load
 from penstock.cookies import cookies_for
 from penstock.errors import BadRequestError, ConfigError, MissingAuthError, PenstockError
 from penstock.keeper import leave_of
+from penstock.observe import Observer, silent
 from penstock.prompts import Media, parse_messages
 from penstock.provider import EventStream, Provider, ProviderConfig
 from penstock.registry import Registry
+from penstock.routing.plan import Plan
+from penstock.routing.router import Router
 from penstock.stream import AnswerStream
 from penstock.transport import Session, shielded
 from penstock.types import (
@@ -30,10 +33,14 @@ from penstock.types import (
     Sampling,
     Timeouts,
     Tool,
+    united,
 )
 from penstock.wire.request import base_url_of
 
 _log = logging.getLogger("penstock.client")
+
+_LIMITED = 100
+"""How many providers with other time limits than the configured ones are remembered."""
 
 
 class ClientArguments(TypedDict, total=False):
@@ -45,6 +52,7 @@ class ClientArguments(TypedDict, total=False):
     proxy: str | None
     session: Session | None
     cleanup: bool
+    observer: Observer
 
 
 class CallParameters(TypedDict, total=False):
@@ -63,6 +71,7 @@ class CallParameters(TypedDict, total=False):
     media: Media
     extra: Mapping[str, Any] | None
     timeout: float | Timeouts | None
+    request_id: str
 
 
 class Client:
@@ -80,6 +89,7 @@ class Client:
         proxy: URL of an HTTP or SOCKS proxy for all providers.
         session: connections to share; the client then leaves them open.
         cleanup: delete the remote conversations this client used when it is closed.
+        observer: is told of requests, tries and breakers while they happen.
 
     Raises:
         ConfigError: the configuration is wrong; file, key and line are named.
@@ -94,6 +104,7 @@ class Client:
         proxy: str | None = None,
         session: Session | None = None,
         cleanup: bool = False,
+        observer: Observer = silent,
     ) -> None:
         self.registry = Registry()
         self.settings = (
@@ -109,6 +120,9 @@ class Client:
         for name, given in _mapping("providers", providers or {}).items():
             self._configs[name] = self._merged(name, given)
         self._providers: dict[str, Provider] = {}
+        self._limited: dict[tuple[str, frozenset[tuple[str, float | None]]], Provider] = {}
+        routing = msgspec.structs.replace(self.settings.routing, aliases=self.settings.aliases)
+        self.router = Router(self.provider, routing, observer=observer, clean=self.session.clean)
         self._cleanup = cleanup
         self._used: dict[int, tuple[str, Conversation]] = {}
 
@@ -158,11 +172,13 @@ class Client:
         media: Media = (),
         extra: Mapping[str, Any] | None = None,
         timeout: float | Timeouts | None = None,
+        request_id: str = "",
     ) -> AnswerStream:
         """The answer as a stream of events. Nothing is sent before it is entered or iterated.
 
         Args:
-            model: ``provider/model``, an alias, or a whole ``ChatRequest`` whose model is so named.
+            model: ``provider/model``, an alias, a pool, or a whole ``ChatRequest`` whose model is
+                so named.
             messages: a question, or a list of messages.
             system: a system message to go in front.
             conversation: a native conversation to continue (``client.conversation(model)``).
@@ -171,13 +187,14 @@ class Client:
             media: images for the last user message, as (bytes, file name).
             extra: raw parameters by the server's own names.
             timeout: seconds, or ``Timeouts``, for this call.
+            request_id: what observers are told of it.
 
         Raises:
             BadRequestError, ModelNotFoundError: here, before anything is sent.
             PenstockError: from the stream; its docstring says how it ends.
         """
         if isinstance(model, ChatRequest):
-            return self._start(model, timeout)
+            return self._start(model, timeout, request_id)
         given = {
             "temperature": temperature,
             "top_p": top_p,
@@ -199,7 +216,7 @@ class Client:
             tools=tuple(tools),
             extra=dict(extra or {}),
         )
-        return self._start(request, timeout)
+        return self._start(request, timeout, request_id)
 
     async def complete(
         self,
@@ -273,10 +290,15 @@ class Client:
     def capabilities(self, model: str) -> Capabilities:
         """What can be asked of ``provider/model``; nothing is sent.
 
+        Of a pool it is what any of its targets can honour: the others are passed by.
+
         Raises:
             ModelNotFoundError: no such provider. ConfigError: it is not configured as it needs.
         """
-        return self.provider(self.resolve(model)[0]).capabilities
+        plan = self.router.plan(model)
+        if not plan.pooled:
+            return self.provider(self.resolve(model)[0]).capabilities
+        return united([self.provider(name).capabilities for name in self._providers_of(plan)])
 
     def usable_providers(self) -> list[str]:
         """The providers that can be used as things are: configured, or in need of nothing."""
@@ -288,45 +310,73 @@ class Client:
         return sorted(free | set(self._configs))
 
     def resolve(self, model: str) -> tuple[str, str]:
-        """``provider/model`` or an alias -> (provider, model).
+        """``provider/model`` or an alias -> (provider, model); of a pool its first target.
 
         Raises:
             ModelNotFoundError: there is no such provider.
         """
-        model = self.settings.aliases.get(model, model)
+        plan = self.router.plan(model)
+        model = plan.targets[0].name if plan.pooled else plan.name
         return self.registry.split(model, self._configs, self.settings.aliases)
 
-    def provider(self, name: str) -> Provider:
+    def provider(
+        self, name: str, timeouts: Mapping[str, float | None] | None = None, /
+    ) -> Provider:
         """The provider of that name, made at its first use.
+
+        Args:
+            timeouts: name of a limit -> seconds, over what is configured.
 
         Raises:
             ConfigError: it is not configured as it needs.
         """
+        if timeouts:
+            return self._with_limits(name, timeouts)
         provider = self._providers.get(name)
         if provider is None:
             provider = self._providers[name] = self.registry.make(self.session, self._config(name))
         return provider
 
-    def _start(self, request: ChatRequest, timeout: float | Timeouts | None) -> AnswerStream:
+    def _with_limits(self, name: str, timeouts: Mapping[str, float | None]) -> Provider:
+        key = name, frozenset(timeouts.items())
+        provider = self._limited.get(key)
+        if provider is None:
+            config = self._config(name)
+            limits = msgspec.structs.replace(config.timeouts, **timeouts)
+            provider = self.registry.make(self.session, config.with_(timeouts=limits))
+            if len(self._limited) >= _LIMITED:
+                self._limited.clear()
+            self._limited[key] = provider
+        return provider
+
+    def _providers_of(self, plan: Plan) -> list[str]:
+        return list(dict.fromkeys(target.provider for target in plan.targets))
+
+    def _start(
+        self, request: ChatRequest, timeout: float | Timeouts | None, request_id: str
+    ) -> AnswerStream:
+        plan = self.router.plan(request.model)
         name, model = self.resolve(request.model)
-        request = msgspec.structs.replace(request, model=model)
-        provider = self.provider(name)
-        if timeout is not None:
-            provider = self.registry.make(
-                self.session, self._config(name).with_(timeouts=Timeouts.of(timeout))
-            )
-        if request.conversation is not None:
-            _check_owner(provider, request.conversation)
-            if self._cleanup:
-                self._used[id(request.conversation)] = (name, request.conversation)
+        limits = None if timeout is None else Timeouts.of(timeout)
+        if not plan.pooled:
+            self._check(name, request)
+        if request.conversation is not None and self._cleanup:
+            self._used[id(request.conversation)] = (name, request.conversation)
 
         def opener() -> EventStream:
-            return provider.stream(
-                msgspec.structs.replace(request, stream=False) if stream.whole else request
+            asked = msgspec.structs.replace(request, stream=False) if stream.whole else request
+            return self.router.stream(
+                request.model, asked, request_id=request_id, timeouts=limits, eager=False
             )
 
         stream = AnswerStream(opener, provider=name, model=model, owner=self.session)
         return stream
+
+    def _check(self, name: str, request: ChatRequest) -> None:
+        """Refuse at once what could be told only later."""
+        provider = self.provider(name)
+        if request.conversation is not None:
+            _check_owner(provider, request.conversation)
 
     def _config(self, name: str) -> ProviderConfig:
         config = self._configs.get(name) or ProviderConfig(name=name)

@@ -21,6 +21,7 @@ from typing import Self
 
 from penstock.errors import PenstockError, ProtocolError, StreamCancelledError
 from penstock.keeper import Hold, Owner, hold
+from penstock.observe import Route
 from penstock.provider import EventStream
 from penstock.types import (
     Conversation,
@@ -54,6 +55,11 @@ class Facts:
     def model(self) -> str:
         """The model asked for."""
         return self._stream.model
+
+    @property
+    def route(self) -> Route | None:
+        """The way to the target that answers; None before it was sought."""
+        return self._stream.route
 
     @property
     def started(self) -> Started | None:
@@ -93,8 +99,6 @@ class AnswerStream:
     iteration stopped; two tasks must not iterate at the same time.
 
     Attributes:
-        provider: name of the provider.
-        model: the model asked for.
         started: ids the server gave, once known.
         finished: the end of the answer; None before it, and after an error.
         whole: set before it is entered where only the whole answer is wanted.
@@ -107,8 +111,8 @@ class AnswerStream:
     def __init__(
         self, opener: Opener, *, provider: str, model: str, owner: Owner | None = None
     ) -> None:
-        self.provider = provider
-        self.model = model
+        self._asked = provider, model
+        self._context: EventStream | None = None
         self.started: Started | None = None
         self.finished: Finished | None = None
         self.whole = False
@@ -126,6 +130,28 @@ class AnswerStream:
         self._tool_calls: dict[int, ToolCallPart] = {}
 
     # -- facts ---------------------------------------------------------------------------------
+
+    @property
+    def route(self) -> Route | None:
+        """The way to the target that answers; None before it was sought."""
+        return getattr(self._context, "route", None)
+
+    @property
+    def provider(self) -> str:
+        """Name of the provider that answers; before it does, of the one that is asked first."""
+        return self._answering()[0]
+
+    @property
+    def model(self) -> str:
+        """The model that answers, without its provider's name."""
+        return self._answering()[1]
+
+    def _answering(self) -> tuple[str, str]:
+        route = self.route
+        if route is None or not route.target:
+            return self._asked
+        name, _, model = route.target.partition("/")
+        return name, model
 
     @property
     def partial(self) -> str:
@@ -276,7 +302,7 @@ class AnswerStream:
         opener = self._opener
         del self._opener  # it may name this stream: a ring would keep a dropped one alive
         try:
-            context = opener()
+            context = self._context = opener()
             self._batches = await context.__aenter__()
         except BaseException as error:
             self._ended = True

@@ -369,6 +369,32 @@ class Capabilities(Value, frozen=True, kw_only=True):
     extra: frozenset[str] | None = frozenset()
 
 
+def united(capabilities: Sequence[Capabilities]) -> Capabilities:
+    """What at least one of several can honour."""
+    sampling: dict[str, tuple[float, float] | None] = {}
+    extra: frozenset[str] | None = frozenset()
+    for one in capabilities:
+        for name, span in one.sampling.items():
+            sampling[name] = _wider(sampling.get(name, span), span)
+        extra = None if extra is None or one.extra is None else extra | one.extra
+    return Capabilities(
+        sampling=sampling,
+        extra=extra,
+        **{
+            name: any(getattr(one, name) for one in capabilities)
+            for name in ("system", "history", "images", "tools", "reasoning", "conversations")
+        },
+    )
+
+
+def _wider(
+    one: tuple[float, float] | None, other: tuple[float, float] | None
+) -> tuple[float, float] | None:
+    if one is None or other is None:
+        return None
+    return min(one[0], other[0]), max(one[1], other[1])
+
+
 class Timeouts(Value, frozen=True, kw_only=True):
     """Time limits in seconds; None switches one off.
 
