@@ -74,6 +74,7 @@ def check_content(wheel: Path) -> None:
         metadata = next(name for name in names if name.endswith(".dist-info/METADATA"))
         headers = Parser().parsestr(archive.read(metadata).decode())
     assert "penstock/py.typed" in names, "py.typed is missing"
+    assert "penstock/gateway/page/index.html" in names, "the page is missing"
     assert any(name.endswith("licenses/LICENSE") for name in names), "the licence is missing"
     assert not [n for n in names if n.startswith(NEVER_IN_WHEEL)], "tests or tools are inside"
     assert headers["License-Expression"] == "MIT", "the licence is not stated"

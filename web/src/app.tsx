@@ -1,5 +1,6 @@
 /** The frame of the page: tabs, theme, key, help, notices. */
 import { signal } from "@preact/signals";
+import { lazy, Suspense } from "preact/compat";
 import { useEffect } from "preact/hooks";
 
 import { ChatPage } from "./chat/ChatPage";
@@ -7,7 +8,6 @@ import { beginNew, focusComposer, sidebarOpen } from "./chat/navigation";
 import { current, open, running, startNew, stop } from "./chat/session";
 import { key, keyWanted } from "./gateway/calls";
 import { hashOf, route, settleAt } from "./route";
-import { StatusPage } from "./status/StatusPage";
 import { dark, toggleTheme } from "./theme";
 import { HelpDialog } from "./ui/HelpDialog";
 import { IconButton } from "./ui/Icon";
@@ -15,6 +15,9 @@ import { KeyDialog } from "./ui/KeyDialog";
 import { announced, dismiss, shownToast, toast } from "./ui/notices";
 
 const helpOpen = signal(false);
+
+// Those who only chat do not fetch the plots.
+const StatusPage = lazy(() => import("./status/StatusPage").then((module) => module.StatusPage));
 
 export function App() {
   useEffect(() => {
@@ -27,7 +30,7 @@ export function App() {
     <div class="app">
       <Header />
       <main id="main" tabIndex={-1}>
-        {chatting ? <ChatPage /> : <StatusPage />}
+        <Suspense fallback={null}>{chatting ? <ChatPage /> : <StatusPage />}</Suspense>
       </main>
       {keyWanted.value && <KeyDialog />}
       {helpOpen.value && <HelpDialog onClose={() => (helpOpen.value = false)} />}
