@@ -52,7 +52,7 @@ class ClientArguments(TypedDict, total=False):
     proxy: str | None
     session: Session | None
     cleanup: bool
-    observer: Observer
+    observer: Observer | None
 
 
 class CallParameters(TypedDict, total=False):
@@ -71,7 +71,7 @@ class CallParameters(TypedDict, total=False):
     media: Media
     extra: Mapping[str, Any] | None
     timeout: float | Timeouts | None
-    request_id: str
+    request_id: str | None
 
 
 class Client:
@@ -104,7 +104,7 @@ class Client:
         proxy: str | None = None,
         session: Session | None = None,
         cleanup: bool = False,
-        observer: Observer = silent,
+        observer: Observer | None = None,
     ) -> None:
         self.registry = Registry()
         self.settings = (
@@ -122,7 +122,9 @@ class Client:
         self._providers: dict[str, Provider] = {}
         self._limited: dict[tuple[str, frozenset[tuple[str, float | None]]], Provider] = {}
         routing = msgspec.structs.replace(self.settings.routing, aliases=self.settings.aliases)
-        self.router = Router(self.provider, routing, observer=observer, clean=self.session.clean)
+        self.router = Router(
+            self.provider, routing, observer=observer or silent, clean=self.session.clean
+        )
         self._cleanup = cleanup
         self._used: dict[int, tuple[str, Conversation]] = {}
 
@@ -172,7 +174,7 @@ class Client:
         media: Media = (),
         extra: Mapping[str, Any] | None = None,
         timeout: float | Timeouts | None = None,
-        request_id: str = "",
+        request_id: str | None = None,
     ) -> AnswerStream:
         """The answer as a stream of events. Nothing is sent before it is entered or iterated.
 
@@ -353,7 +355,7 @@ class Client:
         return list(dict.fromkeys(target.provider for target in plan.targets))
 
     def _start(
-        self, request: ChatRequest, timeout: float | Timeouts | None, request_id: str
+        self, request: ChatRequest, timeout: float | Timeouts | None, request_id: str | None
     ) -> AnswerStream:
         plan = self.router.plan(request.model)
         name, model = self.resolve(request.model)
@@ -366,7 +368,7 @@ class Client:
         def opener() -> EventStream:
             asked = msgspec.structs.replace(request, stream=False) if stream.whole else request
             return self.router.stream(
-                request.model, asked, request_id=request_id, timeouts=limits, eager=False
+                request.model, asked, request_id=request_id or "", timeouts=limits, eager=False
             )
 
         stream = AnswerStream(opener, provider=name, model=model, owner=self.session)
