@@ -63,6 +63,11 @@ coverage: setup ## branch coverage of codecs, dialects and replay kit; fails und
 demo: setup ## every back end answers here: PROVIDER=... QUESTION="..." narrow it
 	@.venv/bin/penstock demo
 
+.PHONY: serve
+serve: setup ## the gateway and its page; ARGS=--sandbox needs no account
+	@$(RUN) tools.build_page
+	@.venv/bin/penstock serve $(ARGS)
+
 .PHONY: bench
 bench: setup ## speed, memory and size against the budget; ARGS=--peers measures others beside it
 	@$(RUN) benchmarks $(ARGS)
