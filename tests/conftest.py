@@ -145,7 +145,8 @@ def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("PENSTOCK_") or name.upper().endswith(PERSONAL):
             monkeypatch.delenv(name)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(Path(os.devnull, "none")))
+    for place in ("XDG_CONFIG_HOME", "XDG_DATA_HOME"):
+        monkeypatch.setenv(place, str(Path(os.devnull, "none")))
 
 
 @pytest_asyncio.fixture

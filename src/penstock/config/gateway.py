@@ -5,11 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+import msgspec
+
 from penstock.config.places import key_of
-from penstock.config.routing import Tables
+from penstock.config.routing import MOST, Tables, within
 from penstock.types import Value
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_HOST = re.compile(r"[A-Za-z0-9._-]+")
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[A-Za-z0-9._\[\]:-]+")
 
 
 class Limits(Value, frozen=True, kw_only=True):
@@ -69,10 +73,13 @@ class GatewaySettings(Value, frozen=True, kw_only=True):
         workers: processes.
         lenient: leave out what a back end cannot honour, and say so in the ``warnings`` header.
         estimate_usage: tell an estimate, marked as one, where a back end counts no tokens.
-        log_prompts: put questions and answers into the log.
-        hosts: names under which callers may reach it, besides loopback and ``host``.
+        log_prompts: put questions and answers into the line of the log.
+        hosts: names under which callers may reach it, besides ``localhost``, ``host`` and
+            addresses.
         origins: origins of pages elsewhere that may use it from a browser.
-        key_file: a file of keys made by ``penstock keys create``; from the file's own folder.
+        key_file: the file of the keys that ``penstock keys create`` makes; a relative path starts
+            in the folder of the configuration. Without it, ``penstock/keys.json`` in the user's
+            data folder is taken, if there is one.
         keys: name -> key; with none, and no key file, everybody may ask.
         limits: bounds on what one caller may cost.
     """
@@ -107,6 +114,24 @@ def read_gateway(tables: Tables) -> GatewaySettings:
             tables.fail(f"gateway.limits.{name}", "it must be more than 0")
     for name in tables.names("gateway.keys"):
         key = key_of("gateway", "keys", name)
-        if not _DIGEST.fullmatch(tables.section(key, GatewayKey).hash):
-            tables.fail(f"{key}.hash", "it must be sha256: and 64 hexadecimal digits")
-    return settings
+        _check_key(tables, key, tables.section(key, GatewayKey))
+    for host in settings.hosts:
+        if not _HOST.fullmatch(host):
+            tables.fail(
+                "gateway.hosts", f"{host[:80]!r} is no host name; it has no scheme, no port"
+            )
+    for origin in settings.origins:
+        if not _ORIGIN.fullmatch(origin):
+            tables.fail("gateway.origins", f"{origin[:80]!r} is no origin, as https://example.com")
+    return msgspec.structs.replace(
+        settings, key_file=tables.path("gateway.key_file", settings.key_file)
+    )
+
+
+def _check_key(tables: Tables, place: str, key: GatewayKey) -> None:
+    if not _DIGEST.fullmatch(key.hash):
+        tables.fail(f"{place}.hash", "it must be sha256: and 64 hexadecimal digits")
+    for field in ("rpm", "tpm", "concurrency"):
+        value = getattr(key, field)
+        if value is not None:
+            within(tables, place, field, value, 1, MOST)

@@ -120,7 +120,7 @@ class _Reader:
             ),
             gateway=read_gateway(self),
             default_model=self._convert("default_model", str | None),
-            cookies_file=self._path("cookies", self._convert("cookies", str | None)),
+            cookies_file=self.path("cookies", self._convert("cookies", str | None)),
             origins=self._origins,
             shown={key: shown(key, self._value(key)) for key in self._origins},
             file=str(self._file) if self._file else None,
@@ -280,7 +280,7 @@ class _Reader:
         return SessionConfig(
             proxy=proxy,
             no_proxy=no_proxy,
-            ca_bundle=self._path("connection.ca_bundle", table.ca_bundle),
+            ca_bundle=self.path("connection.ca_bundle", table.ca_bundle),
             connections=table.connections,
         )
 
@@ -291,7 +291,7 @@ class _Reader:
                 return value
         return None
 
-    def _path(self, key: str, value: str | None) -> str | None:
+    def path(self, key: str, value: str | None) -> str | None:
         """A path; one that the file names without a root starts in the file's folder."""
         if not value:
             return None

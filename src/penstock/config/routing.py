@@ -10,6 +10,9 @@ from penstock.types import Value
 
 T = TypeVar("T")
 
+MOST = 10**12
+"""The highest limit that can be set."""
+
 Strategy = Literal["ordered", "round_robin", "least_busy"]
 
 
@@ -115,6 +118,9 @@ class Tables(Protocol):
     def timeouts(self, key: str) -> Mapping[str, float | None]:
         """The limits that the table of that key sets."""
 
+    def path(self, key: str, value: str | None) -> str | None:
+        """A path; one that the file names without a root starts in the file's folder."""
+
     def names(self, key: str) -> Collection[str]:
         """The names of the tables below that key; none where it is absent."""
 
@@ -149,10 +155,10 @@ def _pool(tables: Tables, name: str, aliases: Mapping[str, str], providers: Set[
     for target in table.targets:
         if providers and aliases.get(target, target).partition("/")[0] not in providers:
             tables.fail(f"{key}.targets", f"{target[:80]} names no provider and no alias")
-    _within(tables, key, "retries", table.retries, 0, 10)
-    _within(tables, key, "retry_wait", table.retry_wait, 0, 3600)
+    within(tables, key, "retries", table.retries, 0, 10)
+    within(tables, key, "retry_wait", table.retry_wait, 0, 3600)
     if table.hedge is not None:
-        _within(tables, key, "hedge", table.hedge, 0.001, 3600)
+        within(tables, key, "hedge", table.hedge, 0.001, 3600)
     return Pool(
         targets=tuple(dict.fromkeys(aliases.get(target, target) for target in table.targets)),
         strategy=table.strategy,
@@ -171,22 +177,27 @@ def _limits(tables: Tables, name: str, providers: Set[str]) -> TargetLimits:
     for field in ("concurrency", "rpm", "tpm"):
         value = getattr(limits, field)
         if value is not None:
-            _within(tables, key, field, value, 1, 10**12)
-    _within(tables, key, "wait", limits.wait, 0, 3600)
+            within(tables, key, field, value, 1, MOST)
+    within(tables, key, "wait", limits.wait, 0, 3600)
     return limits
 
 
 def _breaker(tables: Tables) -> BreakerRules:
     rules = tables.section("breaker", BreakerRules)
-    _within(tables, "breaker", "failures", rules.failures, 1, 10**6)
-    _within(tables, "breaker", "error_rate", rules.error_rate, 0.01, 1)
-    _within(tables, "breaker", "window", rules.window, 1, 86400)
-    _within(tables, "breaker", "requests", rules.requests, 1, 10**6)
-    _within(tables, "breaker", "open", rules.open, 0.001, 86400)
-    _within(tables, "breaker", "open_most", rules.open_most, rules.open, 86400)
+    within(tables, "breaker", "failures", rules.failures, 1, 10**6)
+    within(tables, "breaker", "error_rate", rules.error_rate, 0.01, 1)
+    within(tables, "breaker", "window", rules.window, 1, 86400)
+    within(tables, "breaker", "requests", rules.requests, 1, 10**6)
+    within(tables, "breaker", "open", rules.open, 0.001, 86400)
+    within(tables, "breaker", "open_most", rules.open_most, rules.open, 86400)
     return rules
 
 
-def _within(tables: Tables, key: str, field: str, value: float, least: float, most: float) -> None:
+def within(tables: Tables, key: str, field: str, value: float, least: float, most: float) -> None:
+    """Refuse a number outside of ``least`` to ``most``.
+
+    Raises:
+        ConfigError: file, key and line are named.
+    """
     if not least <= value <= most:
         tables.fail(f"{key}.{field}", f"it must be from {least:g} to {most:g}")

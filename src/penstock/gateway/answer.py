@@ -180,6 +180,7 @@ class Answer:
         replies = [self._cut(reply) for reply in replies]
         exchange = self._exchange
         exchange.usage, exchange.finish_reason = replies[0].usage, replies[0].finish_reason
+        exchange.characters = sum(len(reply.text) for reply in replies)
         exchange.warnings += tuple(note.code for reply in replies for note in reply.warnings)
         self._note_route(self._streams[0])
         await self._respond(200, self._writer.whole(replies))

@@ -23,7 +23,9 @@ from penstock.client import Client
 from penstock.config import Settings
 from penstock.config.gateway import GatewaySettings
 from penstock.errors import PenstockError
+from penstock.gateway.admission import PUBLIC, Admission
 from penstock.gateway.answer import Answer
+from penstock.gateway.auth import Keys
 from penstock.gateway.errors import Failure, failure_of, refusal
 from penstock.gateway.exchange import Exchange, new_id
 from penstock.gateway.http import (
@@ -35,6 +37,7 @@ from penstock.gateway.http import (
     Send,
     read_body,
     respond,
+    respond_and_close,
 )
 from penstock.gateway.models import Catalogue
 from penstock.gateway.page import Page
@@ -46,6 +49,9 @@ from penstock.gateway.surfaces.messages_body import ask_messages, read_messages
 from penstock.gateway.surfaces.responses import REPEATED, ResponsesWriter
 from penstock.gateway.surfaces.responses_body import ask_responses, read_responses
 from penstock.gateway.surfaces.surface import Asked, Writer
+from penstock.gateway.transcript import Transcript
+from penstock.routing.limits import CHARACTERS_PER_TOKEN, tokens_of
+from penstock.types import Capabilities
 
 _log = logging.getLogger("penstock.gateway")
 _access = logging.getLogger("penstock.access")
@@ -89,6 +95,10 @@ class Gateway:
         client: what answers; it is closed with the application.
         settings: how to serve.
         reread: reads the settings anew; without it ``reload`` does nothing.
+        key_file: the file of gateway keys where the settings name none; it need not exist yet.
+
+    Raises:
+        ConfigError: the key file cannot be read.
     """
 
     def __init__(
@@ -97,6 +107,7 @@ class Gateway:
         settings: GatewaySettings | None = None,
         *,
         reread: Callable[[], Settings] | None = None,
+        key_file: Path | None = None,
     ) -> None:
         self.client = client
         self._reread = reread
@@ -108,6 +119,9 @@ class Gateway:
         self._idle = asyncio.Event()
         self._idle.set()
         self.catalogue = Catalogue(lambda: self.client)
+        self._page = Page()
+        self._keys = Keys(self.settings, key_file)
+        self._admission = self._door()
         self._router = Router(routes=self._routes(), default=_unknown_path, redirect_slashes=False)
 
     def _routes(self) -> list[BaseRoute]:
@@ -119,8 +133,11 @@ class Gateway:
             Route("/v1/models/{id:path}", Endpoint(GET=self._model)),
             Route("/health/live", Endpoint(GET=_live)),
             Route("/health/ready", Endpoint(GET=self._readiness)),
-            *_page_routes(Page()),
+            *_page_routes(self._page),
         ]
+
+    def _door(self) -> Admission:
+        return Admission(self.settings, self._keys.ring, PUBLIC | self._page.paths)
 
     # -- the edge ------------------------------------------------------------------------------
 
@@ -134,15 +151,19 @@ class Gateway:
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = scope[_SLOT] = Exchange(scope, monotonic())
         try:
-            await self._router(scope, receive, send)
+            if self._admission.admit(exchange, scope):
+                await _permit(exchange, send)
+            else:
+                await self._router(scope, receive, send)
         except ClientGone:
             exchange.status = exchange.status or 499
             exchange.kind = "cancelled"
         except Refused as refused:
-            await _refuse(exchange, refused.failure, send)
+            exchange.further += refused.headers
+            await self._refuse(exchange, refused.failure, receive, send)
         except PenstockError as error:
             exchange.kind = error.kind
-            await _refuse(exchange, failure_of(error), send)
+            await self._refuse(exchange, failure_of(error), receive, send)
         except Exception as error:
             if _CLOSED in str(error):  # uvloop, where the caller left a moment before a write
                 exchange.status, exchange.kind = exchange.status or 499, "cancelled"
@@ -151,9 +172,23 @@ class Gateway:
             exchange.kind = "config"
             if exchange.status:
                 raise
-            await _refuse(exchange, refusal(500, "the gateway failed; its log says why"), send)
+            failure = refusal(500, "the gateway failed; its log says why")
+            await self._refuse(exchange, failure, receive, send)
         finally:
             self._ended(exchange, monotonic())
+
+    async def _refuse(
+        self, exchange: Exchange, failure: Failure, receive: Receive, send: Send
+    ) -> None:
+        exchange.status = failure.status
+        headers = [JSON, *exchange.answer_headers(monotonic()), *failure.headers()]
+        body = failure.body()
+        if exchange.path.startswith("/v1/messages"):
+            body = error_body(failure, exchange.request_id)
+        if not exchange.read and self._admission.is_long(exchange.headers):
+            await respond_and_close(send, receive, failure.status, body, headers)
+        else:
+            await respond(send, failure.status, body, headers)
 
     def _ended(self, exchange: Exchange, now: float) -> None:
         if _access.isEnabledFor(logging.INFO):
@@ -171,14 +206,23 @@ class Gateway:
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _watch_file(self) -> None:
-        """Reload whenever the configuration file has changed."""
+        """Reload whenever the configuration file has changed; take keys as they come and go."""
         known = _stamp(self.client.settings.file)
-        while self._reread is not None:
+        while True:
             await asyncio.sleep(FILE_WATCH)
+            self._look_at_keys()
             stamp = _stamp(self.client.settings.file)
             if stamp != known:
                 known = stamp
                 self.reload()
+
+    def _look_at_keys(self) -> None:
+        try:
+            if self._keys.look():
+                self._admission = self._door()
+                _log.info("the gateway keys were read again")
+        except PenstockError as error:
+            _log.error("the new gateway keys are refused, the old ones stay: %s", error)
 
     @property
     def open_streams(self) -> int:
@@ -208,10 +252,12 @@ class Gateway:
         try:
             settings = self._reread()
             client = Client(config=settings)
+            self._keys.read(settings.gateway)
         except PenstockError as error:
             _log.error("the new configuration is refused, the old one stays: %s", error)
             return
         old, self.client, self.settings = self.client, client, settings.gateway
+        self._admission = self._door()
         _log.info("the configuration was read again")
         if not self._users[old]:
             self._retire(old)
@@ -240,10 +286,9 @@ class Gateway:
     # -- endpoints -----------------------------------------------------------------------------
 
     async def _chat(self, exchange: Exchange, receive: Receive, send: Send) -> None:
-        given = await self._body(receive)
+        given = await self._body(exchange, receive)
         body = read_chat(given, self.settings.limits.messages)
-        exchange.model = body.model
-        able = self.client.capabilities(body.model)
+        able = self._able(exchange, body.model)
         asked = ask_chat(body, given, able, lenient=self._lenient(exchange))
         writer = ChatWriter(
             "chatcmpl-" + new_id(),
@@ -255,26 +300,36 @@ class Gateway:
         await self._answer(exchange, asked, writer, receive, send)
 
     async def _responses(self, exchange: Exchange, receive: Receive, send: Send) -> None:
-        given = await self._body(receive)
+        given = await self._body(exchange, receive)
         body = read_responses(given, self.settings.limits.messages)
-        exchange.model = body.model
-        able = self.client.capabilities(body.model)
+        able = self._able(exchange, body.model)
         asked = ask_responses(body, given, able, lenient=self._lenient(exchange))
         repeated = {name: given[name] for name in REPEATED if given.get(name) is not None}
         writer = ResponsesWriter("resp_" + new_id(), body.model, int(time.time()), repeated)
         await self._answer(exchange, asked, writer, receive, send)
 
     async def _messages(self, exchange: Exchange, receive: Receive, send: Send) -> None:
-        given = await self._body(receive)
+        given = await self._body(exchange, receive)
         body = read_messages(given, self.settings.limits.messages)
-        exchange.model = body.model
-        able = self.client.capabilities(body.model)
+        able = self._able(exchange, body.model)
         asked = ask_messages(body, given, able, lenient=self._lenient(exchange))
         writer = MessagesWriter("msg_" + new_id(), body.model, exchange.request_id)
         await self._answer(exchange, asked, writer, receive, send)
 
-    async def _body(self, receive: Receive) -> dict[str, object]:
-        return read_object(await read_body(receive, self.settings.limits.body))
+    async def _body(self, exchange: Exchange, receive: Receive) -> dict[str, object]:
+        self._admission.check_body(exchange.headers)
+        if exchange.caller is not None:
+            exchange.caller.check(monotonic())
+        data = await read_body(receive, self.settings.limits.body)
+        exchange.read = True
+        return read_object(data)
+
+    def _able(self, exchange: Exchange, model: str) -> Capabilities:
+        """What the back end of ``model`` is able to do."""
+        exchange.model = model
+        if exchange.caller is not None and not exchange.caller.may_ask(model):
+            raise Refused(_no_model(model))
+        return self.client.capabilities(model)
 
     def _lenient(self, exchange: Exchange) -> bool:
         said = exchange.header(b"x-penstock-lenient")
@@ -286,6 +341,8 @@ class Gateway:
         if self.open_streams >= self.settings.limits.streams:
             raise Refused(refusal(503, "the gateway is full; try again", retry_after=1))
         exchange.warnings = tuple(f"parameter_dropped {name}" for name in asked.dropped)
+        if self.settings.log_prompts:
+            writer = exchange.transcript = Transcript(writer, asked.request)
         client = self.client
         answer = Answer(
             exchange,
@@ -295,29 +352,32 @@ class Gateway:
             self.settings.limits,
             openai_compatible=client.capabilities(asked.request.model).extra is None,
         )
+        taken = _take(exchange, asked)
         self._running.add(answer)
         self._idle.clear()
         try:
             with self._using(client):
                 await answer.run(receive, send)
         finally:
+            if exchange.caller is not None:
+                exchange.caller.leave(_used(exchange, asked) - taken)
             self._running.discard(answer)
             if not self._running:
                 self._idle.set()
 
     async def _models(self, exchange: Exchange, receive: Receive, send: Send) -> None:
         listed = await self.catalogue.models()
+        if (caller := exchange.caller) is not None:
+            listed = [model for model in listed if caller.may_ask(model["id"])]
         await _ok(exchange, send, {"object": "list", "data": listed})
 
     async def _model(self, exchange: Exchange, receive: Receive, send: Send) -> None:
         id = exchange.parameters["id"]
+        if exchange.caller is not None and not exchange.caller.may_ask(id):
+            raise Refused(_no_model(id))
         model = await self.catalogue.find(id)
         if model is None:
-            raise Refused(
-                refusal(
-                    404, f"there is no model {id[:200]!r}", param="model", code="model_not_found"
-                )
-            )
+            raise Refused(_no_model(id))
         await _ok(exchange, send, model)
 
     async def _readiness(self, exchange: Exchange, receive: Receive, send: Send) -> None:
@@ -369,10 +429,31 @@ async def _ok(exchange: Exchange, send: Send, value: object) -> None:
     await respond(send, 200, msgspec.json.encode(value), headers)
 
 
-async def _refuse(exchange: Exchange, failure: Failure, send: Send) -> None:
-    exchange.status = failure.status
-    headers = [JSON, *exchange.answer_headers(monotonic()), *failure.headers()]
-    body = failure.body()
-    if exchange.path.startswith("/v1/messages"):
-        body = error_body(failure, exchange.request_id)
-    await respond(send, failure.status, body, headers)
+async def _permit(exchange: Exchange, send: Send) -> None:
+    """Answer a browser that asks what a page may do."""
+    exchange.status = 200
+    await respond(send, 200, b"", exchange.answer_headers(monotonic()))
+
+
+def _no_model(id: str) -> Failure:
+    sentence = f"there is no model {id[:200]!r}"
+    return refusal(404, sentence, param="model", code="model_not_found")
+
+
+def _take(exchange: Exchange, asked: Asked) -> float:
+    """Take the answer from the limits of its key, by a guess at its tokens, which is returned."""
+    if exchange.caller is None:
+        return 0.0
+    tokens = tokens_of(asked.request) * asked.copies
+    exchange.caller.take(monotonic(), tokens)
+    exchange.further += exchange.caller.headers(monotonic())
+    return tokens
+
+
+def _used(exchange: Exchange, asked: Asked) -> float:
+    """The tokens of an answer that has ended; guessed where nobody counted them."""
+    usage = exchange.usage
+    if usage is not None and usage.prompt_tokens is not None:
+        return (usage.prompt_tokens + (usage.completion_tokens or 0)) * asked.copies
+    question = sum(len(message.text) for message in asked.request.messages) * asked.copies
+    return (question + exchange.characters) / CHARACTERS_PER_TOKEN + exchange.pieces

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 from random import getrandbits
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from penstock.gateway.http import Header, Scope
 from penstock.types import Usage
+
+if TYPE_CHECKING:
+    from penstock.gateway.auth import Caller
+    from penstock.gateway.transcript import Transcript
 
 _OWN_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 
@@ -24,19 +28,27 @@ class Exchange:
         request_id: ours, in every answer and every line of the log.
         began: instant of ``time.monotonic``.
         parameters: what the path holds, by name.
+        read: the body has been read to its end.
         key: who asks, by the name of the gateway key; None where keys are off.
+        caller: the limits of that key.
+        further: headers for the answer, beside those that every answer carries.
+        transcript: what was said, if the log is to hold it.
         model: the name that was asked for.
         status: HTTP status of the answer; 499 where the caller left before it had one.
         kind: the error's kind, after an answer that failed.
         first_content: instant of the first piece.
         pieces: pieces of text and reasoning that were passed on.
+        characters: length of an answer that was not streamed.
     """
 
     __slots__ = (
         "attempts",
         "began",
+        "caller",
+        "characters",
         "finish_reason",
         "first_content",
+        "further",
         "headers",
         "key",
         "kind",
@@ -45,10 +57,12 @@ class Exchange:
         "parameters",
         "path",
         "pieces",
+        "read",
         "request_id",
         "status",
         "streamed",
         "target",
+        "transcript",
         "usage",
         "warnings",
     )
@@ -60,7 +74,11 @@ class Exchange:
         self.path: str = scope["path"]
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.parameters: dict[str, str] = {}
+        self.read = False
         self.key: str | None = None
+        self.caller: Caller | None = None
+        self.further: list[Header] = []
+        self.transcript: Transcript | None = None
         self.model: str | None = None
         self.target: str | None = None
         self.attempts = 0
@@ -69,6 +87,7 @@ class Exchange:
         self.streamed = False
         self.first_content: float | None = None
         self.pieces = 0
+        self.characters = 0
         self.finish_reason: str | None = None
         self.usage: Usage | None = None
         self.warnings: tuple[str, ...] = ()
@@ -96,10 +115,11 @@ class Exchange:
         theirs = self.headers.get(b"x-client-request-id")
         if theirs is not None and _OWN_ID.fullmatch(theirs):
             made.append((b"x-client-request-id", theirs))
+        made += self.further
         return made
 
     def record(self, now: float) -> dict[str, Any]:
-        """The line of the log: no prompt, no answer, no secret."""
+        """The line of the log: no secret, and what was said only in a transcript."""
         made: dict[str, Any] = {
             "request_id": self.request_id,
             "method": self.method,
@@ -121,6 +141,8 @@ class Exchange:
                 "prompt": self.usage.prompt_tokens,
                 "completion": self.usage.completion_tokens,
             }
+        if self.transcript is not None:
+            made |= self.transcript.record()
         return made
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from penstock.gateway.errors import Failure, refusal
@@ -16,12 +18,21 @@ Header = tuple[bytes, bytes]
 JSON: Header = (b"content-type", b"application/json")
 
 
-class Refused(Exception):
-    """The request is answered with ``failure``; nothing was sent upstream."""
+LINGER = 2.0
+"""Seconds for which the rest of a body is still read after its refusal."""
 
-    def __init__(self, failure: Failure) -> None:
+
+class Refused(Exception):
+    """The request is answered with ``failure``; nothing was sent upstream.
+
+    Args:
+        headers: further headers of the answer.
+    """
+
+    def __init__(self, failure: Failure, headers: Sequence[Header] = ()) -> None:
         super().__init__(failure.message)
         self.failure = failure
+        self.headers = headers
 
 
 class ClientGone(Exception):
@@ -55,3 +66,22 @@ async def respond(send: Send, status: int, body: bytes, headers: Iterable[Header
     length = (b"content-length", str(len(body)).encode())
     await send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
     await send({"type": "http.response.body", "body": body})
+
+
+async def respond_and_close(
+    send: Send, receive: Receive, status: int, body: bytes, headers: Iterable[Header]
+) -> None:
+    """Send one whole answer to a request whose body is not wanted, and close the connection.
+
+    What the caller is still sending is read and thrown away for a moment: closing at once would
+    reset the connection, and the caller could lose the answer.
+    """
+    length = (b"content-length", str(len(body)).encode())
+    every = [*headers, (b"connection", b"close"), length]
+    await send({"type": "http.response.start", "status": status, "headers": every})
+    await send({"type": "http.response.body", "body": body, "more_body": True})
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LINGER):
+            while (await receive()).get("more_body", False):
+                pass
+    await send({"type": "http.response.body", "body": b""})

@@ -22,6 +22,7 @@ import socket
 import sys
 from collections.abc import Callable, Mapping
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -29,6 +30,7 @@ import msgspec
 from penstock.client import Client
 from penstock.config import Settings, load
 from penstock.config.gateway import GatewaySettings
+from penstock.config.surroundings import key_file
 from penstock.errors import ConfigError
 from penstock.gateway.app import Gateway
 from penstock.gateway.server import server_of
@@ -72,7 +74,7 @@ def run(plan: Plan, announce: Callable[[GatewaySettings], None]) -> None:
         ConfigError: the settings are wrong, or the address cannot be listened on.
     """
     settings = plan.settings()
-    check_exposure(settings.gateway, insecure=plan.insecure)
+    check_exposure(settings.gateway, insecure=plan.insecure, store=key_file())
     listener = listen(settings.gateway)
     serving = msgspec.structs.replace(settings.gateway, port=listener.getsockname()[1])
     if serving.workers == 1:
@@ -81,13 +83,17 @@ def run(plan: Plan, announce: Callable[[GatewaySettings], None]) -> None:
         _watch_over(plan, serving, listener, lambda: announce(serving))
 
 
-def check_exposure(settings: GatewaySettings, *, insecure: bool) -> None:
+def check_exposure(settings: GatewaySettings, *, insecure: bool, store: Path | None = None) -> None:
     """Refuse to listen beyond this machine where everybody could ask (threats row 14).
+
+    Args:
+        store: the key file where the settings name none.
 
     Raises:
         ConfigError: keys are missing.
     """
-    if insecure or settings.keys or settings.key_file or is_loopback(settings.host):
+    keyed = settings.keys or settings.key_file or (store is not None and store.exists())
+    if insecure or keyed or is_loopback(settings.host):
         return
     raise ConfigError(
         f"{settings.host} can be reached from other machines, and there are no keys; make one with "
@@ -149,7 +155,9 @@ def _work(plan: Plan, listener: socket.socket, on_started: Callable[[], None]) -
 
 async def _serve(plan: Plan, listener: socket.socket, on_started: Callable[[], None]) -> None:
     settings = plan.settings()
-    gateway = Gateway(Client(config=settings), settings.gateway, reread=plan.settings)
+    gateway = Gateway(
+        Client(config=settings), settings.gateway, reread=plan.settings, key_file=key_file()
+    )
     if hasattr(signal, "SIGHUP"):
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, gateway.reload)
     await server_of(gateway, on_started=on_started).serve(sockets=[listener])

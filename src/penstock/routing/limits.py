@@ -53,6 +53,10 @@ class Rate(Value, frozen=True):
         seconds = paid - now - room * self.interval
         return seconds if seconds > _RESOLUTION else 0.0
 
+    def left(self, paid: float, now: float) -> float:
+        """Units that may be taken at once."""
+        return max(self.burst - max(paid - now, 0.0) / self.interval, 0.0)
+
     def taken(self, paid: float, now: float, cost: float = 1.0) -> float:
         """The state after ``cost`` units were taken."""
         return max(paid, now) + cost * self.interval
@@ -116,6 +120,14 @@ class Gate:
         if self._tokens is not None:
             seconds = max(seconds, self._tokens.delay(self._tokens_paid, now, tokens))
         return seconds
+
+    @property
+    def rates(self) -> Iterator[tuple[str, Rate, float]]:
+        """``requests`` and ``tokens``, those that are limited, each with its state."""
+        if self._requests is not None:
+            yield "requests", self._requests, self._requests_paid
+        if self._tokens is not None:
+            yield "tokens", self._tokens, self._tokens_paid
 
     def take(self, now: float, tokens: float) -> None:
         """A request goes through."""
