@@ -12,6 +12,9 @@ from benchmarks.truth.asking import Answer, Place, line
 from benchmarks.truth.upstream import Seen, Upstream
 
 CHAT = "/chat/completions"
+_NEVER = 3.0
+"""Seconds after which an upstream that does not know that the caller went is taken never to."""
+
 _SETTLED = 0.03
 """Seconds after which a gateway only waits; it is left then, and not while it begins."""
 
@@ -110,7 +113,7 @@ class Gateway:
                 return await sent.answer()
 
     async def leave(self, script: str, *, stream: bool) -> float | None:
-        """Ask, leave in the middle; seconds until the upstream knew, or None if it never did."""
+        """Ask, leave in the middle; seconds until the upstream knew, or None if it did not."""
         body, nonce = self.question(script, stream=stream)
         given = self._credentials(None)
         async with line(self._place, "POST", CHAT, json.dumps(body).encode(), given) as sent:
@@ -123,7 +126,7 @@ class Gateway:
                 raise ValueError("the upstream was left before the caller went")
             left = sent.leave()
             try:
-                async with asyncio.timeout(max(3.0, 5 * self.leave_limit)):
+                async with asyncio.timeout(max(_NEVER, 2 * self.leave_limit)):
                     await seen.gone.wait()
             except TimeoutError:
                 return None

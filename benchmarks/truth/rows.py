@@ -252,13 +252,16 @@ async def _leaves(
     gateway: Gateway, found: Findings, scripts: Sequence[str], *, stream: bool
 ) -> None:
     for script in scripts:
-        took = [await gateway.leave(script, stream=stream) for _ in range(3)]
-        known = [seconds for seconds in took if seconds is not None]
-        if len(known) < len(took):
-            found.missed.append(f"{script}: the upstream is never told")
+        took = []
+        for _ in range(3):
+            seconds = await gateway.leave(script, stream=stream)
+            if seconds is None:
+                found.missed.append(f"{script}: the upstream is not told")
+                break
+            took.append(seconds)
         else:
             # The quickest of three: the machine may be busy, a poll once a second is no chance.
-            best = min(known)
+            best = min(took)
             found.expect(best <= gateway.leave_limit, f"{script}: after {best * 1e3:.1f} ms")
             found.saw.append(f"{script}: {best * 1e3:.1f} ms")
 
@@ -269,10 +272,8 @@ async def _leaves(
 async def apart(gateway: Gateway, found: Findings) -> None:
     """Two callers with the same system prompt: the upstream gets nothing of one from the other."""
     system = "You are a helpful assistant."
-    async with asyncio.TaskGroup() as group:
-        asked = [group.create_task(gateway.ask(system=system, user=name)) for name in "ab"]
-    later = [await gateway.ask(system=system, user=name) for name in "ab"]
-    every = [*(task.result() for task in asked), *later]
+    every = await asyncio.gather(*(gateway.ask(system=system, user=name) for name in "ab"))
+    every += [await gateway.ask(system=system, user=name) for name in "ab"]
     nonces = []
     for answer, upstream in every:
         found.expect(answer.status == 200, f"status {answer.status}")

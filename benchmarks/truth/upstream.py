@@ -94,8 +94,10 @@ def _whole(script: str) -> Scripted:
 
 
 def _streamed(script: str, body: dict[str, Any]) -> Scripted:
-    pieces = [_delta({"content": text}) for text in (SPACED if script == "space" else PIECES)]
-    first = (_delta({"role": "assistant", "content": ""}), pieces[0])
+    counting = bool((body.get("stream_options") or {}).get("include_usage"))
+    spoken = SPACED if script == "space" else PIECES
+    pieces = [_delta({"content": text}, counting) for text in spoken]
+    first = (_delta({"role": "assistant", "content": ""}, counting), pieces[0])
     if script == "stall":
         return Scripted(200, first, "stall")
     if script in {"early", "cut"}:
@@ -103,19 +105,16 @@ def _streamed(script: str, body: dict[str, Any]) -> Scripted:
     if script == "error":
         error = {"message": FAILED, "type": "server_error", "param": None, "code": None}
         return Scripted(200, (*first, _event({"error": error})))
-    asked = (body.get("stream_options") or {}).get("include_usage")
-    counted = (
-        (_event({**_frame("chat.completion.chunk"), "choices": [], "usage": USAGE}),)
-        if asked
-        else ()
-    )
-    last = (_delta({}, "stop"), *counted, b"data: [DONE]\n\n")
-    return Scripted(200, (*first, *pieces[1:], *last))
+    last = [_delta({}, counting, "stop")]
+    if counting:
+        last.append(_event({**_frame("chat.completion.chunk"), "choices": [], "usage": USAGE}))
+    return Scripted(200, (*first, *pieces[1:], *last, b"data: [DONE]\n\n"))
 
 
-def _delta(delta: dict[str, str], finish: str | None = None) -> bytes:
+def _delta(delta: dict[str, str], counting: bool, finish: str | None = None) -> bytes:
     choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
-    return _event({**_frame("chat.completion.chunk"), "choices": [choice]})
+    usage = {"usage": None} if counting else {}
+    return _event({**_frame("chat.completion.chunk"), "choices": [choice], **usage})
 
 
 def _frame(kind: str) -> dict[str, object]:
@@ -177,7 +176,11 @@ class Upstream:
             listed = {"object": "list", "data": [{"id": "truth", "object": "model"}]}
             await _send_whole(writer, Scripted(200, (_json(listed),)))
             return True
-        body = json.loads(request)
+        try:
+            body = json.loads(request)
+        except ValueError:
+            await _send_whole(writer, Scripted(400, (b"no JSON",)))
+            return True
         asked = ASKED.findall(json.dumps(body.get("messages")))
         script, nonce = asked[-1] if asked else ("hello", "none")
         seen = Seen(body)
