@@ -4,7 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from penstock.types import Event, Finished, Text
+import msgspec
+
+from penstock.types import CONTENT, Event, Finished, FinishReason, Reply, Text
+
+
+class StoppedAt(FinishReason):
+    """The finish reason ``stop`` of an answer that was cut here.
+
+    Attributes:
+        text: the stop text that was found.
+    """
+
+    text: str
+
+    @classmethod
+    def of(cls, text: str) -> StoppedAt:
+        """The reason ``stop``, for ``text`` was found."""
+        made = cls("stop")
+        made.text = text
+        return made
 
 
 class StopCutter:
@@ -27,34 +46,52 @@ class StopCutter:
         passed: list[Event] = []
         for event in events:
             if isinstance(event, Text):
-                text = self._text(event.text)
-                if text:
-                    passed.append(Text(text))
-                if self.cut:
-                    passed.append(Finished(finish_reason="stop"))
+                found = self._text(event.text, passed)
+                if found is not None:
+                    passed.append(Finished(finish_reason=StoppedAt.of(found)))
                     return passed
             else:
-                if self._held and isinstance(event, Finished):
+                if self._held and isinstance(event, (*CONTENT, Finished)):
                     passed.append(Text(self._held))
                     self._held = ""
                 passed.append(event)
         return passed
 
-    def _text(self, piece: str) -> str:
+    def _text(self, piece: str, passed: list[Event]) -> str | None:
+        """Pass on what no stop text can begin with; the stop text, once there is one."""
         text = self._held + piece
-        found = min((at for stop in self._stops if (at := text.find(stop)) >= 0), default=-1)
-        if found >= 0:
+        found = first_stop(text, self._stops)
+        if found is not None:
             self.cut, self._held = True, ""
-            return text[:found]
-        kept = max(_overlap(text, stop) for stop in self._stops)
-        self._held = text[len(text) - kept :]
-        return text[: len(text) - kept]
+            text = text[: found[0]]
+        else:
+            kept = max(_overlap(text, stop) for stop in self._stops)
+            self._held = text[len(text) - kept :]
+            text = text[: len(text) - kept]
+        if text:
+            passed.append(Text(text))
+        return None if found is None else found[1]
+
+
+def cut_reply(reply: Reply, stops: Sequence[str]) -> Reply:
+    """``reply`` up to the first of ``stops``."""
+    found = first_stop(reply.text, stops)
+    if found is None:
+        return reply
+    text, reason = reply.text[: found[0]], StoppedAt.of(found[1])
+    return msgspec.structs.replace(reply, text=text, finish_reason=reason)
 
 
 def cut_at(text: str, stops: Sequence[str]) -> str | None:
     """``text`` before the first of ``stops``; None where it holds none."""
-    found = min((at for stop in stops if (at := text.find(stop)) >= 0), default=-1)
-    return text[:found] if found >= 0 else None
+    found = first_stop(text, stops)
+    return None if found is None else text[: found[0]]
+
+
+def first_stop(text: str, stops: Sequence[str]) -> tuple[int, str] | None:
+    """Place and text of the first stop text; of two at one place the longer."""
+    found = [(place, stop) for stop in stops if (place := text.find(stop)) >= 0]
+    return min(found, key=lambda one: (one[0], -len(one[1])), default=None)
 
 
 def _overlap(text: str, stop: str) -> int:

@@ -28,14 +28,29 @@ from penstock.types import (
 
 _encode = msgspec.json.Encoder().encode
 _REASONS = frozenset({"stop", "length", "tool_calls", "content_filter", "function_call"})
+_NEAREST = {
+    "max_tokens": "length",
+    "max_length": "length",
+    "model_length": "length",
+    "tool_use": "tool_calls",
+    "safety": "content_filter",
+    "refusal": "content_filter",
+}
+"""Words of other servers -> OpenAI's."""
 DONE = b"data: [DONE]\n\n"
 
 
-def reason_of(reason: str | None) -> str:
-    """The nearest of OpenAI's finish reasons; ``stop`` where the back end has another word."""
+def reason_of(reason: str | None, *, called: bool = False) -> str:
+    """The nearest of OpenAI's finish reasons; ``stop`` where the back end has another word.
+
+    Args:
+        called: the answer holds tool calls, which is the reason where the back end names none.
+    """
     if reason in _REASONS:
         return str(reason)
-    return "length" if reason in ("max_tokens", "eos_token_limit") else "stop"
+    if reason is None and called:
+        return "tool_calls"
+    return _NEAREST.get((reason or "").lower(), "stop")
 
 
 def usage_of(usage: Usage | None) -> dict[str, Any] | None:
@@ -55,14 +70,16 @@ def usage_of(usage: Usage | None) -> dict[str, Any] | None:
 
 def joined_usage(usages: Sequence[Usage | None]) -> Usage | None:
     """The usage of several choices; unknown as soon as one is."""
+    if len(usages) == 1:
+        return usages[0]
     known = [usage for usage in usages if usage is not None]
-    if len(known) != len(usages) or not known:
+    prompts = [usage.prompt_tokens for usage in known if usage.prompt_tokens is not None]
+    completions = [u.completion_tokens for u in known if u.completion_tokens is not None]
+    if not len(prompts) == len(completions) == len(usages):
         return None
-    if len(known) == 1:
-        return known[0]
     return Usage(
-        prompt_tokens=sum(usage.prompt_tokens or 0 for usage in known),
-        completion_tokens=sum(usage.completion_tokens or 0 for usage in known),
+        prompt_tokens=sum(prompts),
+        completion_tokens=sum(completions),
         estimated=any(usage.estimated for usage in known),
     )
 
@@ -80,8 +97,8 @@ class ChatWriter:
 
     def __init__(self, id: str, model: str, created: int, *, usage: bool, copies: int = 1) -> None:
         self._usage = usage
-        self._copies = copies
         self._id, self._model, self._created = id, model, created
+        self._named: dict[tuple[int, int], bool] = {}
         facts = _encode({"id": id, "object": "chat.completion.chunk", "created": created})
         self._front = b"data: " + facts[:-1] + b',"model":' + _encode(model) + b',"choices":['
         unknown = b',"usage":null}\n\n' if usage else b"}\n\n"
@@ -114,7 +131,7 @@ class ChatWriter:
         if isinstance(event, Reasoning):
             return self._delta({"reasoning_content": event.text}, choice)
         if isinstance(event, ToolCall):
-            return self._delta({"tool_calls": [_tool_delta(event)]}, choice)
+            return self._delta({"tool_calls": [self._tool_delta(event, choice)]}, choice)
         if isinstance(event, Waiting):
             return comment(event)
         return b""
@@ -122,10 +139,24 @@ class ChatWriter:
     def _delta(self, delta: dict[str, Any], choice: int) -> bytes:
         return self._heads[choice] + _encode(delta) + self._tail
 
+    def _tool_delta(self, event: ToolCall, choice: int) -> dict[str, Any]:
+        """Id, type and name once for each call, whatever the back end repeats or leaves out."""
+        place = choice, event.index
+        function: dict[str, Any] = {"arguments": event.arguments}
+        named = self._named.get(place)
+        self._named[place] = bool(named or event.name)
+        if event.name and not named:
+            function = {"name": event.name, **function}
+        made: dict[str, Any] = {"index": event.index}
+        if named is None:
+            made |= {"id": event.id or _call_id(self._id, choice, event.index), "type": "function"}
+        return {**made, "function": function}
+
     def finished(self, end: Finished, choice: int) -> bytes:
         """An empty delta with the finish reason."""
         notes = b"".join(warning(notice.code, notice.detail) for notice in end.warnings)
-        reason = _encode(reason_of(end.finish_reason))
+        called = any(place[0] == choice for place in self._named)
+        reason = _encode(reason_of(end.finish_reason, called=called))
         return (
             notes
             + self._heads[choice]
@@ -154,7 +185,7 @@ class ChatWriter:
                 "object": "chat.completion",
                 "created": self._created,
                 "model": self._model,
-                "choices": [_choice(reply, index) for index, reply in enumerate(replies)],
+                "choices": [_choice(reply, at, self._id) for at, reply in enumerate(replies)],
                 "usage": usage_of(joined_usage([reply.usage for reply in replies])),
             }
         )
@@ -164,34 +195,32 @@ class ChatWriter:
         return failure.body()
 
 
-def _tool_delta(event: ToolCall) -> dict[str, Any]:
-    function: dict[str, Any] = {"arguments": event.arguments}
-    made: dict[str, Any] = {"index": event.index}
-    if event.id is not None:
-        made |= {"id": event.id, "type": "function"}
-    if event.name is not None:
-        function = {"name": event.name, **function}
-    return {**made, "function": function}
+def _call_id(id: str, choice: int, index: int) -> str:
+    """An id for a tool call that came without one: its result must be able to name it."""
+    return f"call_{choice}_{index}_{id.removeprefix('chatcmpl-')}"
 
 
-def _choice(reply: Reply, index: int) -> dict[str, Any]:
+def _choice(reply: Reply, index: int, id: str) -> dict[str, Any]:
     message: dict[str, Any] = {"role": "assistant", "content": reply.text, "refusal": None}
     if reply.reasoning:
         message["reasoning_content"] = reply.reasoning
     if reply.tool_calls:
-        message["tool_calls"] = [_tool_call(call) for call in reply.tool_calls]
+        message["tool_calls"] = [
+            _tool_call(call, _call_id(id, index, number))
+            for number, call in enumerate(reply.tool_calls)
+        ]
         message["content"] = reply.text or None
     return {
         "index": index,
         "message": message,
         "logprobs": None,
-        "finish_reason": reason_of(reply.finish_reason),
+        "finish_reason": reason_of(reply.finish_reason, called=bool(reply.tool_calls)),
     }
 
 
-def _tool_call(call: ToolCallPart) -> dict[str, Any]:
+def _tool_call(call: ToolCallPart, id: str) -> dict[str, Any]:
     return {
-        "id": call.id,
+        "id": call.id or id,
         "type": "function",
         "function": {"name": call.name, "arguments": call.arguments},
     }

@@ -8,18 +8,19 @@ there, refused elsewhere).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import msgspec
 
 from penstock.gateway.surfaces.body import converted
-from penstock.gateway.surfaces.honoured import Chooser
+from penstock.gateway.surfaces.honoured import Chooser, stop_texts
 from penstock.gateway.surfaces.surface import Asked, wrong
 from penstock.prompts import parse_messages
 from penstock.types import Capabilities, ChatRequest, Sampling, Tool
 
 MAX_COPIES = 16
+MAX_STOPS = 4
 
 _SAMPLING = (
     "temperature",
@@ -123,6 +124,8 @@ def read_chat(given: Mapping[str, Any], max_messages: int) -> ChatBody:
         raise wrong(f"messages holds more than {max_messages} messages", "messages")
     if body.n is not None and body.n > MAX_COPIES:
         raise wrong(f"n must be within 1 to {MAX_COPIES}", "n")
+    if body.max_tokens is not None and body.max_completion_tokens not in (None, body.max_tokens):
+        raise wrong("max_tokens and max_completion_tokens say different things", "max_tokens")
     return body
 
 
@@ -147,24 +150,25 @@ def ask_chat(
             values["max_tokens"] = most
         else:
             choose.refuse(limit, f"{limit} is not supported by the back end of {body.model[:80]}")
-    wanted = [body.stop] if isinstance(body.stop, str) else body.stop or []
-    stops, there = choose.stops(wanted, able, "stop")
+    stops = stop_texts(body.stop, "stop", MAX_STOPS)
+    cut_there = "stop" in able.sampling
     if able.extra is not None:
         choose.check_rest(given, _KNOWN | _UNSHOWN.keys(), _IDLE)
-    if body.tools and not able.tools:
+    wanted = () if given.get("tool_choice") == "none" else body.tools or ()
+    if wanted and not able.tools:
         choose.refuse("tools", f"tools are not supported by the back end of {body.model[:80]}")
     return Asked(
         request=ChatRequest(
             model=body.model,
             messages=parse_messages(body.messages),
-            sampling=Sampling(**choose.sampling(values, able), stop=there),
-            tools=_tools(body.tools) if able.tools else (),
+            sampling=Sampling(**choose.sampling(values, able), stop=stops if cut_there else ()),
+            tools=_tools(wanted) if able.tools else (),
             extra=_forwarded(given) if able.extra is None else {},
             stream=bool(body.stream),
         ),
         stream=bool(body.stream),
         copies=body.n or 1,
-        stops=stops,
+        stops=() if cut_there else stops,
         dropped=tuple(choose.dropped),
     )
 
@@ -178,12 +182,12 @@ def _forwarded(given: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _tools(tools: list[_Tool] | None) -> tuple[Tool, ...]:
+def _tools(tools: Sequence[_Tool]) -> tuple[Tool, ...]:
     return tuple(
         Tool(
             name=tool.function.name,
             description=tool.function.description or "",
             parameters=tool.function.parameters or {},
         )
-        for tool in tools or ()
+        for tool in tools
     )

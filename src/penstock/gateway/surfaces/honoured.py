@@ -8,8 +8,6 @@ from typing import Any
 from penstock.gateway.surfaces.surface import wrong
 from penstock.types import Capabilities
 
-MAX_STOPS = 4
-
 _NO_EFFECT: dict[str, float] = {
     "top_p": 1,
     "presence_penalty": 0,
@@ -44,7 +42,7 @@ class Chooser:
     def check(self, given: Mapping[str, Any], harmless: Mapping[str, tuple[Any, ...]]) -> None:
         """Refuse those of ``harmless`` that have another value than the ones listed."""
         for name, values in harmless.items():
-            if name in given and values and given[name] not in values:
+            if given.get(name) is not None and values and given[name] not in values:
                 self.refuse(name, f"{name} is not supported by this gateway")
 
     def check_rest(
@@ -53,9 +51,11 @@ class Chooser:
         known: Collection[str],
         harmless: Mapping[str, tuple[Any, ...]],
     ) -> None:
-        """Refuse what is neither ``known`` nor without effect."""
+        """Refuse what is neither ``known`` nor without effect; null says nothing."""
         for name, value in given.items():
-            if name in known or (name in harmless and value in (harmless[name] or (value,))):
+            if value is None or name in known:
+                continue
+            if name in harmless and value in (harmless[name] or (value,)):
                 continue
             self.refuse(name, f"{name} is not supported by the back end of {self._model}")
 
@@ -66,16 +66,14 @@ class Chooser:
                 self.refuse(name, f"{name} is not supported by the back end of {self._model}")
         return {name: value for name, value in values.items() if name in able.sampling}
 
-    @staticmethod
-    def stops(
-        given: Sequence[str], able: Capabilities, name: str
-    ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Stop texts to cut at here, and those that the back end takes.
 
-        Raises:
-            BadRequestError: too many, or an empty one.
-        """
-        stops = tuple(given)
-        if len(stops) > MAX_STOPS or not all(stops):
-            raise wrong(f"{name} must be 1 to {MAX_STOPS} texts, none empty", name)
-        return ((), stops) if "stop" in able.sampling else (stops, ())
+def stop_texts(given: str | Sequence[str] | None, name: str, most: int) -> tuple[str, ...]:
+    """The texts at which an answer ends.
+
+    Raises:
+        BadRequestError: too many, or an empty one.
+    """
+    stops = (given,) if isinstance(given, str) else tuple(given or ())
+    if len(stops) > most or not all(stops):
+        raise wrong(f"{name} must be 1 to {most} texts, none empty", name)
+    return stops

@@ -1,7 +1,8 @@
 """``POST /v1/messages`` (Anthropic's): events to named server-sent events, replies to bodies. Pure.
 
 Source: ``openai-surface.md`` section 4: the ``event:`` line is mandatory, content comes in blocks
-that are opened and closed, and errors have a shape of their own.
+that are opened and closed, and errors have a shape of their own. Only blocks of tool calls may be
+open beside each other, for their pieces may come in turns.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from typing import Any
 import msgspec
 
 from penstock.gateway.errors import Failure
+from penstock.gateway.stops import StoppedAt
+from penstock.gateway.surfaces.chat import reason_of
 from penstock.gateway.surfaces.surface import comment, warning
 from penstock.types import Event, Finished, Reasoning, Reply, Text, ToolCall, Usage, Waiting
 
@@ -29,6 +32,8 @@ _TYPES = {
     503: "overloaded_error",
     504: "timeout_error",
 }
+_ALONE = frozenset({"text", "thinking"})
+"""Blocks that are closed before another one begins."""
 _TEXT_HEAD = (
     b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,'
     b'"delta":{"type":"text_delta","text":'
@@ -56,9 +61,12 @@ def _type_of(status: int) -> str:
     return _TYPES.get(status) or ("api_error" if status >= 500 else "invalid_request_error")
 
 
-def stop_reason_of(reason: str | None) -> str:
-    """Anthropic's word for why the answer ended."""
-    return _REASONS.get(reason or "", "end_turn")
+def stop_reason_of(reason: str | None, *, called: bool = False) -> dict[str, str | None]:
+    """Why the answer ended, in Anthropic's words."""
+    if isinstance(reason, StoppedAt):
+        return {"stop_reason": "stop_sequence", "stop_sequence": reason.text}
+    word = _REASONS.get(reason_of(reason, called=called), "end_turn")
+    return {"stop_reason": word, "stop_sequence": None}
 
 
 class MessagesWriter:
@@ -68,73 +76,82 @@ class MessagesWriter:
         id: ``msg_...``.
         model: the name that was asked for.
         request_id: goes into error bodies.
+        asked: the estimated tokens of the question, told at the beginning of a stream.
     """
 
-    def __init__(self, id: str, model: str, request_id: str) -> None:
+    def __init__(self, id: str, model: str, request_id: str, asked: Usage | None = None) -> None:
         self._id = id
         self._model = model
         self._request_id = request_id
-        self._index = -1
-        self._block: str | None = None
+        self._asked = asked
+        self._blocks = 0
+        self._called = False
+        self._open: dict[str, int] = {}
         self._head = b""
 
     def opening(self) -> bytes:
         """The message, still empty."""
-        return frame({"type": "message_start", "message": self._message([], None, None)})
+        return frame({"type": "message_start", "message": self._message([], {}, self._asked)})
 
     def events(self, events: Sequence[Event], choice: int) -> bytes:
         """A delta for each piece, blocks opened and closed around them."""
-        if len(events) == 1 and type(events[0]) is Text and self._block == "text":
+        if len(events) == 1 and type(events[0]) is Text and "text" in self._open:
             return self._head + _encode(events[0].text) + _TEXT_TAIL
         return b"".join(self._event(event) for event in events)
 
     def _event(self, event: Event) -> bytes:
         if isinstance(event, Text):
-            opened = self._open("text", {"type": "text", "text": ""})
+            opened = self._to("text", {"type": "text", "text": ""})
             return opened + self._head + _encode(event.text) + _TEXT_TAIL
         if isinstance(event, Reasoning):
-            opened = self._open("thinking", {"type": "thinking", "thinking": "", "signature": ""})
-            return opened + self._delta({"type": "thinking_delta", "thinking": event.text})
+            opened = self._to("thinking", {"type": "thinking", "thinking": "", "signature": ""})
+            delta = {"type": "thinking_delta", "thinking": event.text}
+            return opened + self._delta("thinking", delta)
         if isinstance(event, ToolCall):
-            block = {
-                "type": "tool_use",
-                "id": event.id or "",
-                "name": event.name or "",
-                "input": {},
-            }
-            opened = self._open(f"tool {event.index}", block)
-            if not event.arguments:
-                return opened
-            return opened + self._delta(
-                {"type": "input_json_delta", "partial_json": event.arguments}
-            )
+            return self._call(event)
         return comment(event) if isinstance(event, Waiting) else b""
 
-    def _open(self, block: str, content: dict[str, Any]) -> bytes:
-        if self._block == block:
+    def _call(self, event: ToolCall) -> bytes:
+        self._called = True
+        block = f"tool {event.index}"
+        id = event.id or _call_id(self._id, event.index)
+        content = {"type": "tool_use", "id": id, "name": event.name or "", "input": {}}
+        opened = self._to(block, content)
+        if not event.arguments:
+            return opened
+        delta = {"type": "input_json_delta", "partial_json": event.arguments}
+        return opened + self._delta(block, delta)
+
+    def _to(self, block: str, content: dict[str, Any]) -> bytes:
+        """Go on in ``block``; others are closed first, but for tool calls beside each other."""
+        if block in self._open:
             return b""
-        closed = self._close()
-        self._block = block
-        self._index += 1
-        self._head = _TEXT_HEAD % self._index
-        start = {"type": "content_block_start", "index": self._index, "content_block": content}
+        beside = content["type"] == "tool_use" and self._open.keys().isdisjoint(_ALONE)
+        closed = b"" if beside else self._close()
+        index = self._open[block] = self._blocks
+        self._blocks += 1
+        self._head = _TEXT_HEAD % index
+        start = {"type": "content_block_start", "index": index, "content_block": content}
         return closed + frame(start)
 
     def _close(self) -> bytes:
-        if self._block is None:
-            return b""
-        self._block = None
-        return frame({"type": "content_block_stop", "index": self._index})
+        opened, self._open = self._open, {}
+        return b"".join(
+            frame({"type": "content_block_stop", "index": index}) for index in opened.values()
+        )
 
-    def _delta(self, delta: dict[str, Any]) -> bytes:
-        return frame({"type": "content_block_delta", "index": self._index, "delta": delta})
+    def _delta(self, block: str, delta: dict[str, Any]) -> bytes:
+        index = self._open[block]
+        return frame({"type": "content_block_delta", "index": index, "delta": delta})
 
     def finished(self, end: Finished, choice: int) -> bytes:
         """The last block closed, and why it ended."""
         notes = b"".join(warning(notice.code, notice.detail) for notice in end.warnings)
-        delta = {"stop_reason": stop_reason_of(end.finish_reason), "stop_sequence": None}
+        delta = stop_reason_of(end.finish_reason, called=self._called)
+        empty = b"" if self._blocks else self._to("text", {"type": "text", "text": ""})
         return (
             notes
+            + empty
             + self._close()
             + frame({"type": "message_delta", "delta": delta, "usage": _usage(end.usage)})
         )
@@ -156,10 +173,15 @@ class MessagesWriter:
         if reply.text or not reply.tool_calls:
             content.append({"type": "text", "text": reply.text})
         content += [
-            {"type": "tool_use", "id": call.id, "name": call.name, "input": _input(call.arguments)}
-            for call in reply.tool_calls
+            {
+                "type": "tool_use",
+                "id": call.id or _call_id(self._id, number),
+                "name": call.name,
+                "input": _input(call.arguments),
+            }
+            for number, call in enumerate(reply.tool_calls)
         ]
-        reason = stop_reason_of(reply.finish_reason)
+        reason = stop_reason_of(reply.finish_reason, called=bool(reply.tool_calls))
         return _encode(self._message(content, reason, reply.usage))
 
     def refused(self, failure: Failure) -> bytes:
@@ -167,7 +189,10 @@ class MessagesWriter:
         return error_body(failure, self._request_id)
 
     def _message(
-        self, content: list[dict[str, Any]], reason: str | None, usage: Usage | None
+        self,
+        content: list[dict[str, Any]],
+        reason: dict[str, str | None],
+        usage: Usage | None,
     ) -> dict[str, Any]:
         return {
             "id": self._id,
@@ -175,8 +200,9 @@ class MessagesWriter:
             "role": "assistant",
             "model": self._model,
             "content": content,
-            "stop_reason": reason,
+            "stop_reason": None,
             "stop_sequence": None,
+            **reason,
             "usage": _usage(usage),
         }
 
@@ -184,11 +210,19 @@ class MessagesWriter:
 def _usage(usage: Usage | None) -> dict[str, Any]:
     """The counts; null where nobody counted."""
     counts = usage or Usage()
-    return {"input_tokens": counts.prompt_tokens, "output_tokens": counts.completion_tokens}
+    made = {"input_tokens": counts.prompt_tokens, "output_tokens": counts.completion_tokens}
+    return {**made, "estimated": True} if counts.estimated else made
 
 
-def _input(arguments: str) -> Any:
+def _call_id(id: str, index: int) -> str:
+    """An id for a tool call that came without one: its result must be able to name it."""
+    return f"toolu_{index}_{id.removeprefix('msg_')}"
+
+
+def _input(arguments: str) -> dict[str, Any]:
+    """The arguments as the object that clients expect; what is none is kept as text."""
     try:
-        return _decode(arguments) if arguments else {}
-    except msgspec.DecodeError:
-        return {"arguments": arguments}
+        value = _decode(arguments) if arguments else {}
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        value = None
+    return value if isinstance(value, dict) else {"arguments": arguments}

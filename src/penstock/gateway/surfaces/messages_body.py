@@ -11,10 +11,12 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from penstock.gateway.surfaces.body import converted
-from penstock.gateway.surfaces.honoured import Chooser
+from penstock.gateway.surfaces.honoured import Chooser, stop_texts
 from penstock.gateway.surfaces.surface import Asked, wrong
 from penstock.prompts import parse_messages
 from penstock.types import Capabilities, ChatRequest, Message, Sampling, Tool, ToolCallPart
+
+MAX_STOPS = 64
 
 _HARMLESS: dict[str, tuple[Any, ...]] = {
     "metadata": (),
@@ -75,7 +77,8 @@ def ask_messages(
     """What ``body`` asks of a back end that is ``able`` to do so much.
 
     ``max_tokens`` must be given, so it is no wish: a back end that has no such limit answers
-    without it, and the answer's warnings say so.
+    without it, and the answer's warnings say so. Stop texts are always looked for here, for the
+    answer must say which one it was.
 
     Raises:
         BadRequestError: a parameter can be honoured neither there nor here.
@@ -92,8 +95,8 @@ def ask_messages(
         sampling["max_tokens"] = body.max_tokens
     else:
         choose.dropped.append("max_tokens")
-    stops, there = choose.stops(body.stop_sequences or (), able, "stop_sequences")
-    if body.tools and not able.tools:
+    tools = () if given.get("tool_choice") == {"type": "none"} else body.tools or ()
+    if tools and not able.tools:
         choose.refuse("tools", f"tools are not supported by the back end of {body.model[:80]}")
     system = _system(body.system)
     turns = [turn for each in body.messages for turn in _turns(each)]
@@ -101,12 +104,12 @@ def ask_messages(
         request=ChatRequest(
             model=body.model,
             messages=(*system, *turns),
-            sampling=Sampling(**sampling, stop=there),
-            tools=_tools(body.tools) if able.tools else (),
+            sampling=Sampling(**sampling),
+            tools=_tools(tools) if able.tools else (),
             stream=bool(body.stream),
         ),
         stream=bool(body.stream),
-        stops=stops,
+        stops=stop_texts(body.stop_sequences, "stop_sequences", MAX_STOPS),
         dropped=tuple(choose.dropped),
     )
 
@@ -150,27 +153,38 @@ def _part(block: Mapping[str, Any]) -> dict[str, Any]:
     raise wrong(f"content blocks of type {str(kind)[:40]!r} are not supported", "messages")
 
 
-def _text(block: Mapping[str, Any]) -> str:
-    text = block.get("text")
-    if block.get("type") != "text" or not isinstance(text, str):
+def _text(block: object) -> str:
+    known = block if isinstance(block, dict) else {}
+    text = known.get("text")
+    if known.get("type") != "text" or not isinstance(text, str):
         raise wrong("a text block must hold its text", "messages")
     return text
 
 
 def _result(block: Mapping[str, Any]) -> Message:
     content = block.get("content") or ""
-    if not isinstance(content, str):
+    if isinstance(content, list):
         content = "".join(_text(inner) for inner in content)
-    return Message(role="tool", content=content, tool_call_id=str(block.get("tool_use_id")))
+    if not isinstance(content, str):
+        raise wrong("the content of a tool_result must be text or blocks", "messages")
+    return Message(role="tool", content=content, tool_call_id=_required(block, "tool_use_id"))
 
 
 def _call(block: Mapping[str, Any]) -> ToolCallPart:
     arguments = msgspec.json.encode(block.get("input") or {}).decode()
-    return ToolCallPart(id=str(block.get("id")), name=str(block.get("name")), arguments=arguments)
+    name = _required(block, "name")
+    return ToolCallPart(id=_required(block, "id"), name=name, arguments=arguments)
 
 
-def _tools(tools: Sequence[_Tool] | None) -> tuple[Tool, ...]:
+def _required(block: Mapping[str, Any], name: str) -> str:
+    value = block.get(name)
+    if not isinstance(value, str):
+        raise wrong(f"a block of type {block['type']} needs {name}, a string", "messages")
+    return value
+
+
+def _tools(tools: Sequence[_Tool]) -> tuple[Tool, ...]:
     return tuple(
         Tool(name=tool.name, description=tool.description or "", parameters=tool.input_schema)
-        for tool in tools or ()
+        for tool in tools
     )

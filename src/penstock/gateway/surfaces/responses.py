@@ -2,6 +2,9 @@
 
 Source: ``openai-surface.md`` section 4: helpers need created, item added, part added, deltas and
 completed in this order, each with its ``sequence_number``.
+
+Laws: an item is opened by its first piece and closed before one of another kind is opened; only
+tool calls may be open beside each other, for their pieces may come in turns.
 """
 
 from __future__ import annotations
@@ -12,7 +15,16 @@ from typing import Any
 import msgspec
 
 from penstock.gateway.errors import Failure
-from penstock.gateway.surfaces.chat import usage_of
+from penstock.gateway.surfaces.responses_items import (
+    Item,
+    Kind,
+    item_of,
+    items_of,
+    response_of,
+    status_of,
+    summary,
+    text_part,
+)
 from penstock.gateway.surfaces.surface import comment, warning
 from penstock.types import Event, Finished, Reasoning, Reply, Text, ToolCall, Usage, Waiting
 
@@ -22,13 +34,20 @@ REPEATED = (
     "instructions",
     "metadata",
     "max_output_tokens",
+    "parallel_tool_calls",
     "temperature",
+    "text",
     "tool_choice",
     "tools",
     "top_p",
     "user",
 )
 """Members of a request that the response repeats."""
+
+_TEXT_HEAD = (
+    b"event: response.output_text.delta\n"
+    b'data: {"type":"response.output_text.delta","sequence_number":%d,'
+)
 
 
 class ResponsesWriter:
@@ -43,13 +62,12 @@ class ResponsesWriter:
 
     def __init__(self, id: str, model: str, created: int, asked: dict[str, Any]) -> None:
         self._id = id
-        self._model = model
-        self._created = created
+        self._facts = {"id": id, "model": model, "created_at": created}
         self._asked = asked
         self._number = 0
         self._items: list[dict[str, Any]] = []
-        self._open: str | None = None
-        self._pieces: list[str] = []
+        self._open: dict[str, Item] = {}
+        self._text_place = b""
 
     # -- streamed ------------------------------------------------------------------------------
 
@@ -66,194 +84,123 @@ class ResponsesWriter:
 
     def _event(self, event: Event) -> bytes:
         if isinstance(event, Text):
-            return self._to("message") + self._delta("response.output_text.delta", event.text)
+            return self._text(event.text)
         if isinstance(event, Reasoning):
-            return self._to("reasoning") + self._delta(
-                "response.reasoning_summary_text.delta", event.text
-            )
+            opened, item = self._to("reasoning")
+            name = "response.reasoning_summary_text.delta"
+            return opened + self._delta(name, item, event.text, summary_index=0)
         if isinstance(event, ToolCall):
-            opened = self._to(f"function_call {event.index}", event)
+            opened, item = self._to("function_call", event)
             if not event.arguments:
                 return opened
-            return opened + self._delta("response.function_call_arguments.delta", event.arguments)
+            name = "response.function_call_arguments.delta"
+            return opened + self._delta(name, item, event.arguments)
         return comment(event) if isinstance(event, Waiting) else b""
 
-    def _delta(self, name: str, text: str) -> bytes:
-        self._pieces.append(text)
-        return self._frame(name, **self._place(name), delta=text)
+    def _text(self, text: str) -> bytes:
+        """The frame of most events, at the price of encoding its text."""
+        item, opened = self._open.get("message"), b""
+        if item is None:
+            opened, item = self._to("message")
+            place = {"item_id": item.id, "output_index": item.number, "content_index": 0}
+            self._text_place = _encode({**place, "logprobs": []})[1:-1] + b',"delta":'
+        item.pieces.append(text)
+        number, self._number = self._number, self._number + 1
+        return opened + _TEXT_HEAD % number + self._text_place + _encode(text) + b"}\n\n"
 
-    def _place(self, name: str) -> dict[str, Any]:
-        place: dict[str, Any] = {
-            "item_id": self._items[-1]["id"],
-            "output_index": len(self._items) - 1,
-        }
-        if "summary" in name:
-            place["summary_index"] = 0
-        elif "text" in name or "content_part" in name:
-            place["content_index"] = 0
-        return place
+    def _delta(self, name: str, item: Item, text: str, **place: int) -> bytes:
+        item.pieces.append(text)
+        return self._of(name, item, **place, delta=text)
 
-    def _to(self, item: str, call: ToolCall | None = None) -> bytes:
-        """Go on in ``item``; another one that is open is closed first."""
-        if self._open == item:
-            return b""
-        closed = self._close()
-        self._open, self._pieces = item, []
-        kind = item.partition(" ")[0]
-        number = len(self._items)
-        added = _item(kind, f"{kind[:3]}_{number}_{self._id}", "in_progress", call)
-        self._items.append(added)
-        opened = self._frame("response.output_item.added", output_index=number, item=added)
+    def _to(self, kind: Kind, call: ToolCall | None = None) -> tuple[bytes, Item]:
+        """Go on in the item of that kind, or of that call; others are closed first."""
+        key = kind if call is None else f"{kind} {call.index}"
+        item = self._open.get(key)
+        if item is not None:
+            return b"", item
+        apart = call is None or any(other.kind != kind for other in self._open.values())
+        closed = self._close() if apart else b""
+        item = self._open[key] = item_of(kind, len(self._items), self._id, call)
+        shown = item.shown("in_progress")
+        self._items.append(shown)
+        added = "response.output_item.added"
+        opened = closed + self._frame(added, output_index=item.number, item=shown)
         if kind == "message":
-            name = "response.content_part.added"
-            opened += self._frame(name, **self._place(name), part=_text_part(""))
+            part = {"content_index": 0, "part": text_part("")}
+            opened += self._of("response.content_part.added", item, **part)
         elif kind == "reasoning":
-            name = "response.reasoning_summary_part.added"
-            opened += self._frame(name, **self._place(name), part=_summary(""))
-        return closed + opened
+            part = {"summary_index": 0, "part": summary("")}
+            opened += self._of("response.reasoning_summary_part.added", item, **part)
+        return opened, item
 
     def _close(self) -> bytes:
-        if self._open is None:
-            return b""
-        kind, text = self._open.partition(" ")[0], "".join(self._pieces)
-        self._open = None
-        item = self._items[-1]
-        item = {**item, "status": "completed"} if kind != "reasoning" else dict(item)
-        if kind == "message":
-            item["content"] = [_text_part(text)]
-            frames = self._done("response.output_text.done", text=text, logprobs=[])
-            frames += self._done("response.content_part.done", part=_text_part(text))
-        elif kind == "reasoning":
-            item["summary"] = [_summary(text)]
-            frames = self._done("response.reasoning_summary_text.done", text=text)
-            frames += self._done("response.reasoning_summary_part.done", part=_summary(text))
-        else:
-            item["arguments"] = text
-            frames = self._done("response.function_call_arguments.done", arguments=text)
-        self._items[-1] = item
-        number = len(self._items) - 1
-        return frames + self._frame("response.output_item.done", output_index=number, item=item)
+        return b"".join(self._closed(self._open.pop(key)) for key in list(self._open))
 
-    def _done(self, name: str, **members: Any) -> bytes:
-        return self._frame(name, **self._place(name), **members)
+    def _closed(self, item: Item) -> bytes:
+        text = item.text
+        shown = self._items[item.number] = item.shown("completed")
+        if item.kind == "message":
+            place = {"content_index": 0}
+            done = self._of("response.output_text.done", item, **place, text=text, logprobs=[])
+            done += self._of("response.content_part.done", item, **place, part=text_part(text))
+        elif item.kind == "reasoning":
+            name, place = "response.reasoning_summary_text.done", {"summary_index": 0}
+            done = self._of(name, item, **place, text=text)
+            name = "response.reasoning_summary_part.done"
+            done += self._of(name, item, **place, part=summary(text))
+        else:
+            name = "response.function_call_arguments.done"
+            done = self._of(name, item, name=shown["name"], arguments=text)
+        return done + self._frame("response.output_item.done", output_index=item.number, item=shown)
 
     def finished(self, end: Finished, choice: int) -> bytes:
         """The last item closed."""
         notes = b"".join(warning(notice.code, notice.detail) for notice in end.warnings)
-        return notes + (b"" if self._items else self._to("message")) + self._close()
+        return notes + (b"" if self._items else self._to("message")[0]) + self._close()
 
     def closing(self, ends: Sequence[Finished]) -> bytes:
         """The whole response once more, as it ended."""
         (end,) = ends
-        status = _status(end.finish_reason)
-        response = self._response(status, self._items, end.usage)
+        status = status_of(end.finish_reason)
+        response = self._response(status, end.usage, end.finish_reason)
         return self._frame(f"response.{status}", response=response)
 
     def failed(self, failure: Failure) -> bytes:
         """The failed response, then an error that every client raises; nothing follows."""
+        for item in self._open.values():
+            self._items[item.number] = item.shown("incomplete")
         error = {"code": failure.code or failure.type, "message": failure.message}
-        response = {**self._response("failed", self._items), "error": error}
+        response = {**self._response("failed"), "error": error}
         told = msgspec.json.decode(failure.body())["error"]
         return self._frame("response.failed", response=response) + self._frame(
-            "error",
-            **error,
-            param=failure.param,
-            error=told,
+            "error", **error, param=failure.param, error=told
         )
 
-    def _frame(self, name: str, **members: Any) -> bytes:
+    def _of(self, event: str, item: Item, /, **members: Any) -> bytes:
+        place = {"item_id": item.id, "output_index": item.number}
+        return self._frame(event, **place, **members)
+
+    def _frame(self, event: str, /, **members: Any) -> bytes:
         number, self._number = self._number, self._number + 1
-        event = {"type": name, "sequence_number": number, **members}
-        return b"event: " + name.encode() + b"\ndata: " + _encode(event) + b"\n\n"
+        told = {"type": event, "sequence_number": number, **members}
+        return b"event: " + event.encode() + b"\ndata: " + _encode(told) + b"\n\n"
 
     # -- whole ---------------------------------------------------------------------------------
 
     def whole(self, replies: Sequence[Reply]) -> bytes:
         """The response."""
         (reply,) = replies
-        items: list[dict[str, Any]] = []
-        if reply.reasoning:
-            items.append(_item("reasoning", f"rea_0_{self._id}", "completed"))
-            items[-1]["summary"] = [_summary(reply.reasoning)]
-        if reply.text or not reply.tool_calls:
-            items.append(_item("message", f"mes_{len(items)}_{self._id}", "completed"))
-            items[-1]["content"] = [_text_part(reply.text)]
-        for call in reply.tool_calls:
-            part = ToolCall(id=call.id, name=call.name)
-            id = f"fun_{len(items)}_{self._id}"
-            items.append(_item("function_call", id, "completed", part))
-            items[-1]["arguments"] = call.arguments
-        return _encode(self._response(_status(reply.finish_reason), items, reply.usage))
+        self._items = items_of(reply, self._id)
+        status = status_of(reply.finish_reason)
+        return _encode(self._response(status, reply.usage, reply.finish_reason))
 
     def refused(self, failure: Failure) -> bytes:
         """OpenAI's error body."""
         return failure.body()
 
     def _response(
-        self, status: str, items: Sequence[dict[str, Any]] = (), usage: Usage | None = None
+        self, status: str, usage: Usage | None = None, reason: str | None = None
     ) -> dict[str, Any]:
-        counts = usage_of(usage)
-        short = {"reason": "max_output_tokens"} if status == "incomplete" else None
-        return {
-            "id": self._id,
-            "object": "response",
-            "created_at": self._created,
-            "status": status,
-            "error": None,
-            "incomplete_details": short,
-            "instructions": None,
-            "metadata": {},
-            "max_output_tokens": None,
-            "parallel_tool_calls": True,
-            "previous_response_id": None,
-            "temperature": None,
-            "tool_choice": "auto",
-            "tools": [],
-            "top_p": None,
-            **self._asked,
-            "model": self._model,
-            "output": list(items),
-            "store": False,
-            "usage": _usage(counts),
-        }
-
-
-def _status(reason: str | None) -> str:
-    return "incomplete" if reason == "length" else "completed"
-
-
-def _usage(counts: dict[str, Any] | None) -> dict[str, Any] | None:
-    if counts is None:
-        return None
-    made = {
-        "input_tokens": counts["prompt_tokens"],
-        "input_tokens_details": {"cached_tokens": 0},
-        "output_tokens": counts["completion_tokens"],
-        "output_tokens_details": {"reasoning_tokens": 0},
-        "total_tokens": counts["total_tokens"],
-    }
-    return {**made, "estimated": True} if counts.get("estimated") else made
-
-
-def _text_part(text: str) -> dict[str, Any]:
-    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
-
-
-def _summary(text: str) -> dict[str, Any]:
-    return {"type": "summary_text", "text": text}
-
-
-def _item(kind: str, id: str, status: str, call: ToolCall | None = None) -> dict[str, Any]:
-    if kind == "message":
-        return {"id": id, "type": kind, "role": "assistant", "status": status, "content": []}
-    if kind == "reasoning":
-        return {"id": id, "type": kind, "summary": []}
-    assert call is not None
-    return {
-        "id": id,
-        "type": kind,
-        "status": status,
-        "call_id": call.id or id,
-        "name": call.name or "",
-        "arguments": "",
-    }
+        return response_of(
+            self._facts, self._asked, status, self._items, usage=usage, reason=reason
+        )

@@ -33,7 +33,7 @@ _HARMLESS: dict[str, tuple[Any, ...]] = {
     "text": (None, {}, {"format": {"type": "text"}}),
     "reasoning": (None, {}),
     "top_logprobs": (None, 0),
-    "stream_options": (None, {}),
+    "stream_options": (None, {}, {"include_obfuscation": False}, {"include_obfuscation": True}),
     "conversation": (None,),
     "prompt": (None,),
     "max_tool_calls": (None,),
@@ -105,14 +105,15 @@ def ask_responses(
                 "max_output_tokens",
                 f"max_output_tokens is not supported by the back end of {body.model[:80]}",
             )
-    if body.tools and not able.tools:
+    tools = () if given.get("tool_choice") == "none" else body.tools or ()
+    if tools and not able.tools:
         choose.refuse("tools", f"tools are not supported by the back end of {body.model[:80]}")
     return Asked(
         request=ChatRequest(
             model=body.model,
             messages=_messages(body),
             sampling=Sampling(**choose.sampling(values, able)),
-            tools=_tools(body.tools or (), choose) if able.tools else (),
+            tools=_tools(tools, choose) if able.tools else (),
             stream=bool(body.stream),
         ),
         stream=bool(body.stream),
@@ -129,10 +130,26 @@ def _messages(body: ResponsesBody) -> tuple[Message, ...]:
     else:
         given += [_item(item) for item in body.input if item.get("type") != "reasoning"]
     try:
-        return parse_messages(given)
+        return _gathered(parse_messages(given))
     except BadRequestError as error:
         error.param = "input"
         raise
+
+
+def _gathered(messages: Sequence[Message]) -> tuple[Message, ...]:
+    """Tool calls that follow each other as one message, with the text before them.
+
+    They are items of their own here, and one message of the assistant everywhere else.
+    """
+    made: list[Message] = []
+    for message in messages:
+        before = made[-1] if made else None
+        if message.tool_calls and before is not None and before.role == "assistant":
+            calls = before.tool_calls + message.tool_calls
+            made[-1] = msgspec.structs.replace(before, tool_calls=calls)
+        else:
+            made.append(message)
+    return tuple(made)
 
 
 def _item(item: Mapping[str, Any]) -> dict[str, Any] | Message:
@@ -141,16 +158,23 @@ def _item(item: Mapping[str, Any]) -> dict[str, Any] | Message:
         return {"role": item.get("role"), "content": _content(item.get("content"))}
     if kind == "function_call":
         call = ToolCallPart(
-            id=str(item.get("call_id")),
-            name=str(item.get("name")),
-            arguments=str(item.get("arguments") or ""),
+            id=_required(item, "call_id"),
+            name=_required(item, "name"),
+            arguments=_required(item, "arguments"),
         )
         return Message(role="assistant", tool_calls=(call,))
     if kind == "function_call_output":
         output = item.get("output")
         text = output if isinstance(output, str) else msgspec.json.encode(output).decode()
-        return Message(role="tool", content=text, tool_call_id=str(item.get("call_id")))
+        return Message(role="tool", content=text, tool_call_id=_required(item, "call_id"))
     raise wrong(f"items of type {str(kind)[:40]!r} are not supported", "input")
+
+
+def _required(item: Mapping[str, Any], name: str) -> str:
+    value = item.get(name)
+    if not isinstance(value, str):
+        raise wrong(f"an item of type {item['type']} needs {name}, a string", "input")
+    return value
 
 
 def _content(content: object) -> object:
@@ -163,6 +187,8 @@ def _part(part: Mapping[str, Any]) -> dict[str, Any]:
     kind = part.get("type")
     if kind in ("input_text", "output_text", "text"):
         return {"type": "text", "text": part.get("text")}
+    if kind == "refusal":
+        return {"type": "text", "text": part.get("refusal")}
     if kind == "input_image":
         return {"type": "image_url", "image_url": {"url": part.get("image_url")}}
     raise wrong(f"content of type {str(kind)[:40]!r} is not supported", "input")
