@@ -36,7 +36,8 @@ class Outbox:
     """The undos of one session.
 
     Attributes:
-        failed: labels of undos that failed or were given up, oldest first.
+        failed: labels of undos that failed or were given up, oldest first; the last ones only.
+        failures: how many there were in all.
 
     Args:
         discreet: what errors leave without showing a secret.
@@ -44,6 +45,7 @@ class Outbox:
 
     def __init__(self, discreet: Callable[[], AbstractContextManager[None]] = nullcontext) -> None:
         self.failed: list[str] = []
+        self.failures = 0
         self._discreet = discreet
         self._tasks: dict[asyncio.Task[None], str] = {}
         self._given_up = False
@@ -108,6 +110,7 @@ class Outbox:
 
     def _note(self, *labels: str) -> None:
         self.failed.extend(labels)
+        self.failures += len(labels)
         del self.failed[:-MAX_FAILURES]
 
 

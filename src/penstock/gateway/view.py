@@ -1,0 +1,171 @@
+"""What is seen of a gateway from outside: it hears of every request and try, and tells figures.
+
+A view is the observer of the gateway's client and hears of requests from the gateway itself:
+
+    view = View()
+    gateway = Gateway(Client(observer=view), view=view)
+"""
+
+from __future__ import annotations
+
+from time import monotonic, time
+from typing import Protocol
+
+import msgspec
+
+from penstock import __version__
+from penstock.client import Client
+from penstock.gateway.exchange import Exchange
+from penstock.gateway.metrics import Family, Live, Metrics, rendered
+from penstock.gateway.siblings import Siblings
+from penstock.gateway.status import Board, Counts, Status, added, providers_of
+from penstock.gateway.traces import Traces
+from penstock.observe import AttemptEnded, AttemptStarted, BreakerChanged, Record, RequestEnded
+
+ROUTES = frozenset(
+    {
+        "/v1/chat/completions",
+        "/v1/responses",
+        "/v1/messages",
+        "/v1/models",
+        "/health/live",
+        "/health/ready",
+        "/metrics",
+        "/api/status",
+        "/openapi.json",
+        "/",
+    }
+)
+"""Paths that are a label as they are."""
+
+
+class Watched(Protocol):
+    """What a view reads of its gateway."""
+
+    client: Client
+    ready: bool
+
+    @property
+    def open_streams(self) -> int:
+        """Answers under way."""
+
+
+class Facts(msgspec.Struct, frozen=True):
+    """All that one process knows."""
+
+    families: list[Family]
+    counts: list[Counts]
+    streams: int
+    uptime: float
+
+
+class View:
+    """The figures of one gateway.
+
+    Args:
+        siblings: the other processes of the gateway, if it has several.
+    """
+
+    def __init__(self, siblings: Siblings | None = None) -> None:
+        self.metrics = Metrics(self._live)
+        self._board = Board()
+        self._traces = Traces()
+        self._siblings = siblings
+        self._began = monotonic()
+        self._gateway: Watched | None = None
+
+    def attach(self, gateway: Watched) -> None:
+        """Look at this gateway, also each time when it is configured anew."""
+        self._gateway = gateway
+        settings = gateway.client.settings
+        pools = settings.routing.pools
+        targets = {target for pool in pools.values() for target in pool.targets}
+        targets |= {name for name in settings.routing.targets if "/" in name}
+        self._board.adopt(targets)
+        self.metrics.names.admit(*sorted(targets), *pools, *settings.aliases)
+
+    def __call__(self, record: Record) -> None:
+        """Take note of a record of the router."""
+        match record:
+            case AttemptStarted():
+                self._board.started(record)
+                self.metrics.started(record)
+            case AttemptEnded():
+                self._board.ended(record)
+                self.metrics.ended(record)
+                self._traces.ended(record)
+            case BreakerChanged():
+                self._board.changed(record)
+            case RequestEnded():
+                pass  # the exchange knows more, and knows it of refusals as well
+
+    def ended(self, exchange: Exchange, now: float) -> None:
+        """Take note of a request that ended."""
+        route = route_of(exchange.path)
+        self.metrics.request(exchange, route, now)
+        self._traces.request(exchange, route, now)
+
+    async def metrics_text(self, accept: str) -> tuple[bytes, str]:
+        """The answer of ``/metrics`` and its content type; of all processes."""
+        facts = await self._of_all()
+        return rendered({name: each.families for name, each in facts.items()}, accept)
+
+    async def status(self) -> Status:
+        """The answer of ``/api/status``; of all processes together."""
+        facts = list((await self._of_all()).values())
+        now = time()
+        return Status(
+            __version__,
+            round(now, 1),
+            round(max(each.uptime for each in facts), 1),
+            sum(each.streams for each in facts),
+            providers_of(added(each.counts for each in facts), self._labels(), now - monotonic()),
+        )
+
+    def told(self) -> bytes:
+        """The facts of this process for another one."""
+        return msgspec.msgpack.encode(self._facts())
+
+    async def _of_all(self) -> dict[str, Facts]:
+        if self._siblings is None:
+            return {"": self._facts()}
+        told = await self._siblings.others()
+        facts = {name: msgspec.msgpack.decode(data, type=Facts) for name, data in told.items()}
+        return dict(sorted({self._siblings.name: self._facts(), **facts}.items()))
+
+    def _facts(self) -> Facts:
+        gateway = self._gateway
+        streams = 0 if gateway is None else gateway.open_streams
+        uptime = monotonic() - self._began
+        return Facts(self.metrics.families(), self._board.counts(), streams, uptime)
+
+    def _live(self) -> Live:
+        gateway = self._gateway
+        outbox = None if gateway is None else gateway.client.session.outbox
+        return Live(
+            streams=0 if gateway is None else gateway.open_streams,
+            ready=gateway is not None and gateway.ready,
+            cleanups=0 if outbox is None else len(outbox.pending),
+            failed_cleanups=0 if outbox is None else outbox.failures,
+            breakers=self._board.breakers(),
+            in_flight=self._board.in_flight(),
+        )
+
+    def _labels(self) -> dict[str, str]:
+        if self._gateway is None:
+            return {}
+        client = self._gateway.client
+        entries = client.registry.entries
+        return {
+            name: entries[name].label if name in entries else name
+            for name in client.usable_providers()
+        }
+
+
+def route_of(path: str) -> str:
+    """The template of a path: labels are bounded, paths are not."""
+    if path in ROUTES:
+        return path
+    if path.startswith("/v1/models/"):
+        return "/v1/models/{id}"
+    return "/assets/{name}" if path.startswith("/assets/") else "other"
