@@ -319,7 +319,8 @@ class Client:
         """
         plan = self.router.plan(model)
         model = plan.targets[0].name if plan.pooled else plan.name
-        return self.registry.split(model, self._configs, self.settings.aliases)
+        named = (*self.settings.aliases, *self.settings.routing.pools)
+        return self.registry.split(model, self._configs, named)
 
     def provider(
         self, name: str, timeouts: Mapping[str, float | None] | None = None, /

@@ -13,7 +13,7 @@ import pytest
 import penstock
 from penstock import Client
 from penstock.config import Settings, load
-from penstock.errors import BadRequestError, OverloadedError
+from penstock.errors import BadRequestError, ModelNotFoundError, OverloadedError
 from penstock.observe import AttemptEnded, AttemptStarted, Record, RequestEnded, Route
 from penstock.sandbox import Sandbox
 from penstock.types import Capabilities, Conversation, Timeouts, Tool, united
@@ -69,6 +69,12 @@ async def test_a_pool_is_a_model(tmp_path: Path) -> None:
         reply = await here.client.complete("fast", "one two three")
         assert (reply.text, reply.provider, reply.model) == ("one two three", "h2o", "falcon-40b")
         assert (await here.client.complete("any", "hi")).provider == "h2o"
+
+
+async def test_a_mistyped_pool_is_told_with_the_one_that_is_meant(tmp_path: Path) -> None:
+    async with ground(tmp_path) as here:
+        with pytest.raises(ModelNotFoundError, match="did you mean 'fast'"):
+            here.client.stream("fasd", "hi")
 
 
 async def test_the_answer_tells_who_answered_and_how_it_came_to_that(tmp_path: Path) -> None:

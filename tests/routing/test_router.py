@@ -408,8 +408,9 @@ async def test_a_conversation_goes_on_where_it_is_and_nowhere_else() -> None:
     class Foreign(Conversation):
         """Of neither."""
 
-    with pytest.raises(BadRequestError, match="no target of both can go on"):
-        stage.router.stream("both", msgspec.structs.replace(REQUEST, conversation=Foreign()))
+    for other in (Foreign(), Own(model="another")):
+        with pytest.raises(BadRequestError, match="no target of both can go on"):
+            stage.router.stream("both", msgspec.structs.replace(REQUEST, conversation=other))
 
 
 # -- what is told ----------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ from penstock.routing.lane import Lane
 from penstock.routing.plan import Plan, Target, ordered, plan_of
 from penstock.routing.race import Race
 from penstock.routing.standing import Standings
-from penstock.types import ChatRequest, Finished, Timeouts
+from penstock.types import ChatRequest, Conversation, Finished, Timeouts
 
 _PLANS = 1000
 """How many plans are remembered: callers may make up names."""
@@ -116,7 +116,8 @@ class Router:
     def _order(self, plan: Plan, request: ChatRequest) -> list[Target]:
         if not plan.pooled:
             return list(plan.targets)
-        targets = plan.targets if request.conversation is None else self._own(plan, request)
+        conversation = request.conversation
+        targets = plan.targets if conversation is None else self._own(plan, conversation)
         turn = self._turns.get(plan.name, 0)
         self._turns[plan.name] = turn + 1
         return ordered(targets, plan.pool.strategy, turn=turn, busy=self._busy, rests=self._rests)
@@ -129,21 +130,21 @@ class Router:
         standing = self._standings.of(target)
         return standing is not None and standing.rests
 
-    def _own(self, plan: Plan, request: ChatRequest) -> tuple[Target, ...]:
+    def _own(self, plan: Plan, conversation: Conversation) -> tuple[Target, ...]:
         """The targets that a native conversation can go on with: its ids are one server's."""
-        own = tuple(target for target in plan.targets if self._fits(target, request))
+        own = tuple(target for target in plan.targets if self._fits(target, conversation))
         if not own:
             raise BadRequestError(
                 f"no target of {plan.name} can go on with this conversation", param="conversation"
             )
         return own
 
-    def _fits(self, target: Target, request: ChatRequest) -> bool:
+    def _fits(self, target: Target, conversation: Conversation) -> bool:
         try:
             made = self._means.provider_of(target.provider).conversation(target.model)
         except PenstockError:
             return False
-        return type(made) is type(request.conversation)
+        return type(made) is type(conversation) and conversation.model in ("", made.model)
 
 
 def _given(timeouts: Timeouts | Mapping[str, float | None]) -> Mapping[str, float | None]:
