@@ -159,6 +159,12 @@ class AnswerStream:
         return self._text.getvalue()
 
     @property
+    def written(self) -> str:
+        """All that the model wrote so far: reasoning, text, names and arguments of tool calls."""
+        calls = "".join(call.name + call.arguments for call in self._tool_calls.values())
+        return self._reasoning.getvalue() + self._text.getvalue() + calls
+
+    @property
     def finish_reason(self) -> FinishReason | None:
         """Why the answer ended; None before the end or where the wire does not tell."""
         reason = self.finished.finish_reason if self.finished else None

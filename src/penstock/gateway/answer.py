@@ -25,10 +25,12 @@ from penstock.errors import PenstockError
 from penstock.gateway.errors import failure_of, refusal
 from penstock.gateway.exchange import Exchange
 from penstock.gateway.http import JSON, ClientGone, Header, Receive, Send, respond
-from penstock.gateway.stops import StopCutter, cut_at
+from penstock.gateway.stops import StopCutter, cut_reply
+from penstock.gateway.surfaces import estimate
+from penstock.gateway.surfaces.chat import joined_usage
 from penstock.gateway.surfaces.surface import KEEP_ALIVE, Asked, Writer
 from penstock.stream import AnswerStream
-from penstock.types import CONTENT, Event, Finished, Reply
+from penstock.types import CONTENT, Event, Finished, Reply, Usage
 
 _STREAM_HEADERS: tuple[Header, ...] = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -47,6 +49,7 @@ class Answer:
         streams: one upstream stream for each choice, not yet entered.
         limits: of the line to the caller.
         openai_compatible: the upstream speaks OpenAI's protocol.
+        estimate_usage: tell an estimate where the upstream counts no tokens.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class Answer:
         limits: Limits,
         *,
         openai_compatible: bool = False,
+        estimate_usage: bool = False,
     ) -> None:
         self._exchange = exchange
         self._asked = asked
@@ -65,6 +69,8 @@ class Answer:
         self._streams = streams
         self._limits = limits
         self._compatible = openai_compatible
+        self._estimate = estimate_usage
+        self._opening = b""
         self._started = False
         self._over = False
         self._stopping = False
@@ -100,7 +106,9 @@ class Answer:
         try:
             if not self._asked.stream:
                 await self._whole()
-            elif len(self._streams) == 1:
+                return
+            self._opening = self._writer.opening()
+            if len(self._streams) == 1:
                 await self._streamed(self._streams[0], 0)
             else:
                 async with asyncio.TaskGroup() as group:
@@ -144,13 +152,17 @@ class Answer:
         exchange.status = 200
         headers = [*_STREAM_HEADERS, *exchange.answer_headers(monotonic())]
         await self._send({"type": "http.response.start", "status": 200, "headers": headers})
-        return self._writer.opening() + data
+        return self._opening + data
 
     async def _ended(
         self, data: bytes, end: Finished, choice: int, stream: AnswerStream, pieces: int
     ) -> None:
-        data += self._writer.finished(end, choice)
         self._exchange.pieces += pieces
+        usage = self._estimated(end.usage, stream)
+        if usage is not None:
+            warnings = (*end.warnings, estimate.NOTICE)
+            end = msgspec.structs.replace(end, usage=usage, warnings=warnings)
+        data += self._writer.finished(end, choice)
         if not self._started:
             data = await self._begun((), data, stream)
         self._ends.append(end)
@@ -158,7 +170,8 @@ class Answer:
             await self._write(data)
             return
         self._over = True
-        self._exchange.finish_reason, self._exchange.usage = end.finish_reason, end.usage
+        self._exchange.finish_reason = end.finish_reason
+        self._exchange.usage = joined_usage([one.usage for one in self._ends])
         await self._write(data + self._writer.closing(self._ends), more=False)
 
     async def _write(self, data: bytes, *, more: bool = True) -> None:
@@ -177,19 +190,31 @@ class Answer:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(stream.reply()) for stream in self._streams]
             replies = [task.result() for task in tasks]
-        replies = [self._cut(reply) for reply in replies]
+        replies = [
+            self._completed(reply, stream)
+            for reply, stream in zip(replies, self._streams, strict=True)
+        ]
         exchange = self._exchange
-        exchange.usage, exchange.finish_reason = replies[0].usage, replies[0].finish_reason
+        exchange.usage = joined_usage([reply.usage for reply in replies])
+        exchange.finish_reason = replies[0].finish_reason
         exchange.characters = sum(len(reply.text) for reply in replies)
         exchange.warnings += tuple(note.code for reply in replies for note in reply.warnings)
         self._note_route(self._streams[0])
         await self._respond(200, self._writer.whole(replies))
 
-    def _cut(self, reply: Reply) -> Reply:
-        text = cut_at(reply.text, self._asked.stops) if self._asked.stops else None
-        if text is None:
-            return reply
-        return msgspec.structs.replace(reply, text=text, finish_reason="stop")
+    def _completed(self, reply: Reply, stream: AnswerStream) -> Reply:
+        """``reply`` with what the gateway does to it: stop texts and estimates."""
+        usage = self._estimated(reply.usage, stream)
+        if usage is not None:
+            warnings = (*reply.warnings, estimate.NOTICE)
+            reply = msgspec.structs.replace(reply, usage=usage, warnings=warnings)
+        return cut_reply(reply, self._asked.stops) if self._asked.stops else reply
+
+    def _estimated(self, usage: Usage | None, stream: AnswerStream) -> Usage | None:
+        """Counts with estimates for those that are not known; None where nothing is to be said."""
+        if not self._estimate:
+            return None
+        return estimate.completed(usage, self._asked.request, stream.written)
 
     async def _respond(self, status: int, body: bytes, headers: Sequence[Header] = ()) -> None:
         self._started = self._over = True
@@ -214,8 +239,10 @@ class Answer:
             await self._respond(failure.status, self._writer.refused(failure), failure.headers())
 
     def _note_route(self, stream: AnswerStream) -> None:
-        self._exchange.target = f"{stream.provider}/{stream.model}"
-        self._exchange.attempts = 1
+        route = stream.route
+        tried = route is not None and route.attempts > 0
+        self._exchange.target = f"{stream.provider}/{stream.model}" if tried else None
+        self._exchange.attempts = 0 if route is None else route.attempts
 
     async def _watch(self, receive: Receive) -> None:
         """Wait for the caller to leave; meanwhile keep the line alive.

@@ -141,6 +141,8 @@ class Exchange:
                 "prompt": self.usage.prompt_tokens,
                 "completion": self.usage.completion_tokens,
             }
+            if self.usage.estimated:
+                made["usage"]["estimated"] = True
         if self.transcript is not None:
             made |= self.transcript.record()
         return made

@@ -82,12 +82,6 @@ def cut_reply(reply: Reply, stops: Sequence[str]) -> Reply:
     return msgspec.structs.replace(reply, text=text, finish_reason=reason)
 
 
-def cut_at(text: str, stops: Sequence[str]) -> str | None:
-    """``text`` before the first of ``stops``; None where it holds none."""
-    found = first_stop(text, stops)
-    return None if found is None else text[: found[0]]
-
-
 def first_stop(text: str, stops: Sequence[str]) -> tuple[int, str] | None:
     """Place and text of the first stop text; of two at one place the longer."""
     found = [(place, stop) for stop in stops if (place := text.find(stop)) >= 0]

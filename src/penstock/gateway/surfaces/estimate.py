@@ -41,6 +41,11 @@ def prompt_tokens_of(request: ChatRequest) -> int:
     return _PER_MESSAGE * len(request.messages) + sum(map(tokens_of, texts))
 
 
+def begun(request: ChatRequest) -> Usage:
+    """What can be said before the answer has begun."""
+    return Usage(prompt_tokens=prompt_tokens_of(request), estimated=True)
+
+
 def completed(usage: Usage | None, request: ChatRequest, answer: str) -> Usage | None:
     """``usage`` with estimates for the counts it lacks; None where it lacks none."""
     prompt = usage.prompt_tokens if usage else None
