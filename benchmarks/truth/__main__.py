@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from benchmarks.truth.ours import running_penstock
 from benchmarks.truth.probing import Gateway, Result, judge
@@ -38,6 +38,13 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--base-url", help="of the gateway's OpenAI surface, with its /v1")
     parser.add_argument("--model", help="a model that it sends to the scripted upstream")
     parser.add_argument("--key", help="the caller's key, where it wants one")
+    parser.add_argument(
+        "--header",
+        action="append",
+        default=[],
+        metavar="NAME:VALUE",
+        help="goes with every question; may be repeated",
+    )
     parser.add_argument("--penstock", action="store_true", help="start Penstock and ask it")
     parser.add_argument("--upstream-port", type=int, help=f"default {UPSTREAM_PORT}")
     parser.add_argument("--only", metavar="WORDS", help="rows whose name holds these words")
@@ -47,6 +54,10 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if not options.penstock and not (options.base_url and options.model):
         parser.error("say --base-url and --model, or --penstock")
+    options.headers = {
+        name.strip().lower(): value.strip()
+        for name, _, value in (header.partition(":") for header in options.header)
+    }
     if options.upstream_port is None:
         options.upstream_port = 0 if options.penstock else UPSTREAM_PORT
     return options
@@ -63,6 +74,7 @@ async def _asked(options: argparse.Namespace) -> list[Result]:
             model,
             key,
             upstream,
+            headers=options.headers,
             only=options.only or "",
             patience=options.patience,
             leave_limit=options.leave_limit,
@@ -75,12 +87,15 @@ async def judged(
     key: str | None,
     upstream: Upstream,
     *,
+    headers: Mapping[str, str] | None = None,
     only: str = "",
     patience: float = 15.0,
     leave_limit: float = 0.2,
 ) -> list[Result]:
     """The result of each row whose name holds ``only``, in turn: rows never disturb each other."""
-    gateway = Gateway(base_url, model, key, upstream, patience=patience, leave_limit=leave_limit)
+    gateway = Gateway(
+        base_url, model, key, upstream, headers=headers, patience=patience, leave_limit=leave_limit
+    )
     return [await judge(row, gateway) for row in ROWS if only in row.probe]
 
 

@@ -54,6 +54,7 @@ class Gateway:
         model: a name that leads to the scripted upstream.
         key: the caller's; None where it wants none.
         upstream: the scripted upstream behind it.
+        headers: what goes with every question.
         patience: seconds that an answer may take.
         leave_limit: seconds within which a caller's leaving must reach the upstream.
     """
@@ -65,6 +66,7 @@ class Gateway:
         key: str | None,
         upstream: Upstream,
         *,
+        headers: Mapping[str, str] | None = None,
         patience: float = 15.0,
         leave_limit: float = 0.2,
     ) -> None:
@@ -72,6 +74,7 @@ class Gateway:
         self._model = model
         self.key = key
         self._upstream = upstream
+        self._headers = headers or {}
         self.patience = patience
         self.leave_limit = leave_limit
 
@@ -107,7 +110,7 @@ class Gateway:
         keyless: bool = False,
     ) -> Answer:
         """Send these bytes as a question, with the caller's key unless another is given."""
-        given = {**({} if keyless else self._credentials(key)), **(headers or {})}
+        given = {**(self._headers if keyless else self._credentials(key)), **(headers or {})}
         async with asyncio.timeout(self.patience):
             async with line(self._place, "POST", CHAT, body, given) as sent:
                 return await sent.answer()
@@ -135,7 +138,7 @@ class Gateway:
 
     def _credentials(self, key: str | None) -> dict[str, str]:
         key = key or self.key
-        return {"authorization": f"Bearer {key}"} if key else {}
+        return {**self._headers, **({"authorization": f"Bearer {key}"} if key else {})}
 
 
 Check = Callable[[Gateway, Findings], Awaitable[None]]

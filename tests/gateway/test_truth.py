@@ -58,7 +58,7 @@ def one_nonce() -> Change:
 
     def change(data: bytes) -> bytes:
         first[:] = first or re.findall(rb"truth:hello:(\w+)", data)
-        return re.sub(rb"(truth:hello:)\w+", rb"\1" + first[0], data)
+        return re.sub(rb"(truth:hello:)\w+", rb"\g<1>" + first[0], data)
 
     return change
 
@@ -109,13 +109,12 @@ def test_every_row_has_its_lie() -> None:
 @asynccontextmanager
 async def lying(port: int, lie: Lie, *, deaf: bool = False) -> AsyncIterator[int]:
     """A relay to the gateway at ``port``, for one request a connection; its own port."""
-    tasks: set[asyncio.Task[object]] = set()
+    backs: set[asyncio.StreamWriter] = set()
+    quiet = asyncio.Condition()
 
     async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        tasks.add(task)
         there, back = await asyncio.open_connection("127.0.0.1", port)
+        backs.add(back)
         try:
             back.write(lie.questions(await reader.read(65536)))
             if deaf:
@@ -129,16 +128,19 @@ async def lying(port: int, lie: Lie, *, deaf: bool = False) -> AsyncIterator[int
         finally:
             writer.close()
             back.close()
-            tasks.discard(task)
+            async with quiet:
+                backs.discard(back)
+                quiet.notify()
 
     server = await asyncio.start_server(pass_on, "127.0.0.1", 0)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        for back in backs:
+            back.transport.abort()
+        async with quiet:
+            await quiet.wait_for(lambda: not backs)
 
 
 async def test_every_row_can_fail() -> None:
