@@ -25,6 +25,7 @@ from penstock.errors import (
 from penstock.observe import AttemptEnded, AttemptStarted, Failure, RequestEnded, Route
 from penstock.provider import EventStream, Provider
 from penstock.routing.router import Router
+from penstock.routing.standing import MOST
 from penstock.testing.scripted import Hold, Script, ScriptedProvider
 from penstock.types import ChatRequest, Conversation, Finished, Started, Text, Usage, Waiting
 from tests.routing.stage import REQUEST, Stage, text_of
@@ -337,6 +338,14 @@ async def test_new_rules_hold_for_the_next_request_and_disturb_none_under_way() 
         hold.release()
     assert old.result()[0] == "xy"
     assert (new[0], new[1].route.attempts) == ("b", 2)
+
+
+async def test_names_that_callers_make_up_do_not_grow_what_is_remembered() -> None:
+    stage = Stage({"a": [["x"]] * (MOST + 50)}, breaker=BreakerRules())
+    for number in range(MOST + 50):
+        await stage.read(f"a/{number}")
+    assert len(stage.router.breakers()) == MOST
+    assert len(stage.router._plans) <= MOST
 
 
 # -- strategies, timeouts, conversations -----------------------------------------------------------
