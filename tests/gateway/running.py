@@ -15,6 +15,7 @@ from penstock.config import Settings
 from penstock.config.gateway import GatewaySettings
 from penstock.gateway.app import Gateway
 from penstock.gateway.server import server_of
+from penstock.gateway.view import View
 
 
 class Running:
@@ -53,8 +54,9 @@ async def running_gateway(
     config: Settings | None = None,
 ) -> AsyncIterator[Running]:
     """A gateway whose providers are ``providers``, on a free port of loopback."""
-    client = Client(config=config or Settings(), providers=providers)
-    gateway = Gateway(client, settings)
+    view = View()
+    client = Client(config=config or Settings(), providers=providers, observer=view)
+    gateway = Gateway(client, settings, view=view)
     listener = socket.create_server(("127.0.0.1", 0))
     started = asyncio.Event()
     server = server_of(gateway, on_started=started.set)

@@ -41,6 +41,7 @@ from penstock.gateway.http import (
 )
 from penstock.gateway.models import Catalogue
 from penstock.gateway.page import Page
+from penstock.gateway.surfaces import estimate
 from penstock.gateway.surfaces.body import read_object
 from penstock.gateway.surfaces.chat import ChatWriter
 from penstock.gateway.surfaces.chat_body import ask_chat, read_chat
@@ -50,6 +51,7 @@ from penstock.gateway.surfaces.responses import REPEATED, ResponsesWriter
 from penstock.gateway.surfaces.responses_body import ask_responses, read_responses
 from penstock.gateway.surfaces.surface import Asked, Writer
 from penstock.gateway.transcript import Transcript
+from penstock.gateway.view import View
 from penstock.routing.limits import CHARACTERS_PER_TOKEN, tokens_of
 from penstock.types import Capabilities
 
@@ -90,12 +92,14 @@ class Gateway:
         client: makes the answers; a reload replaces it.
         settings: how to serve.
         ready: False from the moment at which no new requests should come.
+        view: the figures that it tells of itself.
 
     Args:
         client: what answers; it is closed with the application.
         settings: how to serve.
         reread: reads the settings anew; without it ``reload`` does nothing.
         key_file: the file of gateway keys where the settings name none; it need not exist yet.
+        view: the observer of ``client``; without it no figures of targets are known.
 
     Raises:
         ConfigError: the key file cannot be read.
@@ -108,8 +112,10 @@ class Gateway:
         *,
         reread: Callable[[], Settings] | None = None,
         key_file: Path | None = None,
+        view: View | None = None,
     ) -> None:
         self.client = client
+        self.view = view or View()
         self._reread = reread
         self._users: Counter[Client] = Counter()
         self._tasks: asyncio.TaskGroup | None = None
@@ -123,6 +129,7 @@ class Gateway:
         self._keys = Keys(self.settings, key_file)
         self._admission = self._door()
         self._router = Router(routes=self._routes(), default=_unknown_path, redirect_slashes=False)
+        self.view.attach(self)
 
     def _routes(self) -> list[BaseRoute]:
         return [
@@ -133,6 +140,8 @@ class Gateway:
             Route("/v1/models/{id:path}", Endpoint(GET=self._model)),
             Route("/health/live", Endpoint(GET=_live)),
             Route("/health/ready", Endpoint(GET=self._readiness)),
+            Route("/metrics", Endpoint(GET=self._metrics)),
+            Route("/api/status", Endpoint(GET=self._status)),
             *_page_routes(self._page),
         ]
 
@@ -191,6 +200,7 @@ class Gateway:
             await respond(send, failure.status, body, headers)
 
     def _ended(self, exchange: Exchange, now: float) -> None:
+        self.view.ended(exchange, now)
         if _access.isEnabledFor(logging.INFO):
             _access.info("%s", msgspec.json.encode(exchange.record(now)).decode())
 
@@ -251,13 +261,14 @@ class Gateway:
             return
         try:
             settings = self._reread()
-            client = Client(config=settings)
+            client = Client(config=settings, observer=self.view)
             self._keys.read(settings.gateway)
         except PenstockError as error:
             _log.error("the new configuration is refused, the old one stays: %s", error)
             return
         old, self.client, self.settings = self.client, client, settings.gateway
         self._admission = self._door()
+        self.view.attach(self)
         _log.info("the configuration was read again")
         if not self._users[old]:
             self._retire(old)
@@ -313,7 +324,8 @@ class Gateway:
         body = read_messages(given, self.settings.limits.messages)
         able = self._able(exchange, body.model)
         asked = ask_messages(body, given, able, lenient=self._lenient(exchange))
-        writer = MessagesWriter("msg_" + new_id(), body.model, exchange.request_id)
+        known = estimate.begun(asked.request) if self.settings.estimate_usage else None
+        writer = MessagesWriter("msg_" + new_id(), body.model, exchange.request_id, known)
         await self._answer(exchange, asked, writer, receive, send)
 
     async def _body(self, exchange: Exchange, receive: Receive) -> dict[str, object]:
@@ -343,14 +355,15 @@ class Gateway:
         exchange.warnings = tuple(f"parameter_dropped {name}" for name in asked.dropped)
         if self.settings.log_prompts:
             writer = exchange.transcript = Transcript(writer, asked.request)
-        client = self.client
+        client, id = self.client, exchange.request_id
         answer = Answer(
             exchange,
             asked,
             writer,
-            [client.stream(asked.request) for _ in range(asked.copies)],
+            [client.stream(asked.request, request_id=id) for _ in range(asked.copies)],
             self.settings.limits,
             openai_compatible=client.capabilities(asked.request.model).extra is None,
+            estimate_usage=self.settings.estimate_usage,
         )
         taken = _take(exchange, asked)
         self._running.add(answer)
@@ -384,6 +397,15 @@ class Gateway:
         if not self.ready:
             raise Refused(refusal(503, "the gateway is stopping", code="stopping"))
         await _ok(exchange, send, {"status": "ready", "open_streams": self.open_streams})
+
+    async def _metrics(self, exchange: Exchange, receive: Receive, send: Send) -> None:
+        text, kind = await self.view.metrics_text(exchange.header(b"accept") or "")
+        exchange.status = 200
+        headers = [(b"content-type", kind.encode()), *exchange.answer_headers(monotonic())]
+        await respond(send, 200, text, headers)
+
+    async def _status(self, exchange: Exchange, receive: Receive, send: Send) -> None:
+        await _ok(exchange, send, await self.view.status())
 
 
 async def _close(client: Client) -> None:

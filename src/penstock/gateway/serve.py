@@ -23,6 +23,7 @@ import sys
 from collections.abc import Callable, Mapping
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import msgspec
@@ -34,6 +35,8 @@ from penstock.config.surroundings import key_file
 from penstock.errors import ConfigError
 from penstock.gateway.app import Gateway
 from penstock.gateway.server import server_of
+from penstock.gateway.siblings import Siblings
+from penstock.gateway.view import View
 from penstock.registry import Registry
 from penstock.types import Value
 
@@ -142,25 +145,41 @@ def listen(settings: GatewaySettings, *, shared: bool = False) -> socket.socket:
 # -- one process ---------------------------------------------------------------------------------
 
 
-def _work(plan: Plan, listener: socket.socket, on_started: Callable[[], None]) -> None:
+def _work(
+    plan: Plan,
+    listener: socket.socket,
+    on_started: Callable[[], None],
+    siblings: Siblings | None = None,
+) -> None:
     set_up_logs(quiet=plan.quiet)
     with contextlib.suppress(KeyboardInterrupt):  # the server has ended in order by then
         if sys.platform == "win32":
-            asyncio.run(_serve(plan, listener, on_started))
+            asyncio.run(_serve(plan, listener, on_started, siblings))
         else:
             import uvloop
 
-            uvloop.run(_serve(plan, listener, on_started))
+            uvloop.run(_serve(plan, listener, on_started, siblings))
 
 
-async def _serve(plan: Plan, listener: socket.socket, on_started: Callable[[], None]) -> None:
+async def _serve(
+    plan: Plan,
+    listener: socket.socket,
+    on_started: Callable[[], None],
+    siblings: Siblings | None,
+) -> None:
     settings = plan.settings()
+    view = View(siblings)
     gateway = Gateway(
-        Client(config=settings), settings.gateway, reread=plan.settings, key_file=key_file()
+        Client(config=settings, observer=view),
+        settings.gateway,
+        reread=plan.settings,
+        key_file=key_file(),
+        view=view,
     )
     if hasattr(signal, "SIGHUP"):
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, gateway.reload)
-    await server_of(gateway, on_started=on_started).serve(sockets=[listener])
+    async with siblings.serving(view.told) if siblings else contextlib.nullcontext():
+        await server_of(gateway, on_started=on_started).serve(sockets=[listener])
 
 
 def set_up_logs(*, quiet: bool) -> None:
@@ -194,9 +213,12 @@ def _watch_over(
     held = listen(settings, shared=True)
     stopping = False
     workers: list[BaseProcess] = []
+    # Where the workers tell each other their figures; only this user can open it.
+    folder = TemporaryDirectory(prefix="penstock-")
 
-    def start() -> BaseProcess:
-        worker = processes.Process(target=_worker, args=(plan, port), daemon=False)
+    def start(index: int) -> BaseProcess:
+        siblings = Siblings(Path(folder.name), index, settings.workers)
+        worker = processes.Process(target=_worker, args=(plan, port, siblings), daemon=False)
         worker.start()
         return worker
 
@@ -210,17 +232,18 @@ def _watch_over(
 
     for name in ("SIGTERM", "SIGINT", "SIGHUP"):
         signal.signal(getattr(signal, name), tell)
-    workers += [start() for _ in range(settings.workers)]
+    workers += [start(index) for index in range(settings.workers)]
     on_started()
     while any(worker.is_alive() for worker in workers) or not stopping:
         for index, worker in enumerate(workers):
             worker.join(0.1)
             if not stopping and not worker.is_alive():
                 _log.error("a worker ended with code %s; starting another", worker.exitcode)
-                workers[index] = start()
+                workers[index] = start(index)
     held.close()
+    folder.cleanup()
 
 
-def _worker(plan: Plan, port: int) -> None:
+def _worker(plan: Plan, port: int, siblings: Siblings) -> None:
     settings = msgspec.structs.replace(plan.settings().gateway, port=port)
-    _work(plan, listen(settings, shared=True), lambda: None)
+    _work(plan, listen(settings, shared=True), lambda: None, siblings)
