@@ -23,7 +23,8 @@ def overflow(page: Page, width: int) -> int:
     parts = "[...document.querySelectorAll('#app, .top, .turns, .composer, .box, .status-inner')]"
     right = f"Math.max(...{parts}.map(part => part.getBoundingClientRect().right))"
     wide = "document.documentElement.scrollWidth"
-    return round(max(page.evaluate(right), page.evaluate(wide)) - width)
+    furthest: float = max(page.evaluate(right), page.evaluate(wide))
+    return round(furthest - width)
 
 
 @pytest.mark.parametrize("colours", ["light", "dark"])
