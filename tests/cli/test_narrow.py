@@ -62,3 +62,9 @@ def test_what_is_said_fits(workplace: Path, arguments: list[str], words: str) ->
     lines = screen(*arguments)
     assert any(words in line for line in lines)
     assert [line for line in lines if len(line) > COLUMNS] == []
+
+
+def test_words_of_help_are_whole_on_a_narrow_terminal() -> None:
+    lines = [line.strip() for line in screen("chat", "--help")]
+    assert "provider/model, or an alias." in lines
+    assert "Leave the conversation on the" in lines

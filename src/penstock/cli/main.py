@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+from collections.abc import Iterable
 from difflib import get_close_matches
 from importlib import import_module
 from shutil import get_terminal_size
@@ -32,9 +33,30 @@ COMMANDS = {
     "sandbox": "start local servers that speak every back end's protocol",
 }
 
+_ROOM = 50
+"""Columns from which on explanations stand beside the options."""
+
+
+class Formatter(click.HelpFormatter):
+    """Help with its explanations below the options where beside them is no room."""
+
+    def write_dl(
+        self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2
+    ) -> None:
+        """Write options or commands with what each means."""
+        super().write_dl(rows, col_max if self.width >= _ROOM else 2, col_spacing)
+
+
+class Context(click.Context):
+    """A context whose help fits the terminal."""
+
+    formatter_class = Formatter
+
 
 class LazyGroup(click.Group):
     """A group whose commands are modules of this package, imported on use."""
+
+    context_class = Context
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names of all commands."""
@@ -46,6 +68,7 @@ class LazyGroup(click.Group):
             return None
         command = getattr(import_module(f"penstock.cli.{cmd_name}"), cmd_name)
         assert isinstance(command, click.Command)
+        command.context_class = Context
         return command
 
     def resolve_command(
@@ -125,7 +148,7 @@ def _drop_output() -> None:
 def _width() -> int | None:
     """Columns for help on a terminal that is narrower than what help is made for by itself."""
     width = get_terminal_size().columns - 2
-    return width if sys.stdout.isatty() and 20 <= width < 50 else None
+    return width if sys.stdout.isatty() and 20 <= width < _ROOM else None
 
 
 def _failed(sentence: str) -> int:

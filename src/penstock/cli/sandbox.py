@@ -214,6 +214,8 @@ def _print(running: Sandbox, as_json: bool) -> None:
         for name, value in settings.items():
             click.echo(f'{name} = "{value}"', err=True)
     click.echo("\n# Then, where that file is:", err=True)
+    if any("api_key" in settings for settings in running.providers.values()):
+        click.echo("#   chmod 600 penstock.toml", err=True)
     click.echo("#   penstock models", err=True)
     if "h2o" in running.providers:
         click.echo('#   penstock chat -m h2o/falcon-40b "Hello"', err=True)
