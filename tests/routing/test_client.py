@@ -13,7 +13,12 @@ import pytest
 import penstock
 from penstock import Client
 from penstock.config import Settings, load
-from penstock.errors import BadRequestError, ModelNotFoundError, OverloadedError
+from penstock.errors import (
+    BadRequestError,
+    ModelNotFoundError,
+    OverloadedError,
+    StreamTimeoutError,
+)
 from penstock.observe import AttemptEnded, AttemptStarted, Record, RequestEnded, Route
 from penstock.sandbox import Sandbox
 from penstock.types import Capabilities, Conversation, Timeouts, Tool, united
@@ -161,17 +166,16 @@ async def test_a_conversation_goes_on_at_its_own_target(tmp_path: Path) -> None:
             await here.client.complete("fast", "x", conversation=Foreign())
 
 
-async def test_the_limits_of_a_pool_hold_for_its_targets(tmp_path: Path) -> None:
-    text = POOLS + "timeouts = { first_content = 0.05 }\n"
+async def test_the_limits_of_a_pool_hold_for_its_targets_and_a_calls_own_win(
+    tmp_path: Path,
+) -> None:
+    text = '[pools.hasty]\ntargets = ["h2o/falcon-40b"]\ntimeouts = { first_content = 0.05 }\n'
     async with ground(tmp_path, text) as here:
         here.h2o.faults.next("model-stalls=0")
-        reply = await here.client.complete("fast", "hi")
-        assert reply.provider == "replicate"
-        (failed, _) = (one for one in here.records if isinstance(one, AttemptEnded))
-        assert failed.kind == "timeout"
+        with pytest.raises(StreamTimeoutError, match=r"within 0\.05 s"):
+            await here.client.complete("hasty", "hi")
         here.h2o.faults.next("model-delay=0.1")
-        long = await here.client.complete("fast", "hi", timeout=Timeouts())
-        assert long.provider == "h2o"
+        assert (await here.client.complete("hasty", "hi", timeout=Timeouts())).text == "hi"
 
 
 async def test_limits_of_a_target_hold_without_a_pool(tmp_path: Path) -> None:
