@@ -195,6 +195,8 @@ def set_up_logs(*, quiet: bool) -> None:
     told.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
     own.addHandler(told)
     own.setLevel(logging.INFO)
+    # A line for everything that is no HTTP would let anybody fill the log.
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
 
 
 # -- several processes ---------------------------------------------------------------------------

@@ -1,13 +1,19 @@
 """The server below the application: uvicorn, with the patience of its connections bounded.
 
-uvicorn waits for ever for the headers of a request and takes any number of connections
-(threats row 21). The protocol here adds a deadline for the headers, which also ends idle
-connections that never asked, and a bound on connections.
+uvicorn waits for ever for the rest of a request, and for a caller to read; it takes headers of any
+size and any number of connections (threats rows 20 to 22). The protocol here adds deadlines and
+bounds. Its laws:
+
+* at any moment a connection waits for something that has a deadline, or an answer is under way;
+* nothing is written into an answer that is under way: what goes wrong meanwhile ends the
+  connection;
+* while we do not read, or the answer before is not written, no deadline of the caller runs out.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -20,18 +26,35 @@ from penstock.gateway.errors import refusal
 
 KEEP_ALIVE = 75.0
 """Seconds that an idle connection stays open between two requests."""
+HEADERS = 64 * 1024
+"""Bytes of headers, beyond those of the first read."""
+
+
+class _Dropped(list[tuple[bytes, bytes]]):
+    """Where trailers go: nobody wants them, and there is no bound on their number."""
+
+    def append(self, header: tuple[bytes, bytes]) -> None:
+        """Forget it."""
+
+
+_TRAILERS = _Dropped()
+_UPGRADE = re.compile(rb"\r\nupgrade(?=[ \t]*:)", re.IGNORECASE)
 
 
 class BoundedProtocol(HttpToolsProtocol):
     """uvicorn's HTTP protocol within limits.
 
-    A request that comes whole in one read costs no timer.
+    A request that comes whole in one read, and an answer that is taken at once, cost no timer.
     """
 
     limits = Limits()
     _deadline: asyncio.TimerHandle | None = None
     _awaited: str | None = None
+    _unread: asyncio.TimerHandle | None = None
     _in_headers = False
+    _in_message = False
+    _size = 0
+    _left = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn narrows it, too
         """A caller connected."""
@@ -44,31 +67,57 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
         self._await(None)
+        self._taken()
         super().connection_lost(exc)
+
+    # -- what the caller sends -----------------------------------------------------------------
 
     def on_message_begin(self) -> None:
         """The first line of a request begins."""
-        self._in_headers = True
+        self._in_headers = self._in_message = True
+        self._size = 0
+        if self._unread is not None and not self.flow.write_paused:
+            self._taken()
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """The headers of a request have come."""
-        self._in_headers = False
         super().on_headers_complete()
+        self._in_headers = False
+        self.headers = _TRAILERS
+
+    def on_message_complete(self) -> None:
+        """A request is complete."""
+        self._in_message = False
+        super().on_message_complete()
 
     def data_received(self, data: bytes) -> None:
         """Some bytes came; what is still missing of a request has a deadline."""
+        went_on = self._in_headers
+        if b"pgrade" in data and (went_on or not self._in_message):
+            data = _without_upgrade(data)
         super().data_received(data)
         if self._in_headers:
+            self._size += len(data) if went_on else 0
+            if self._size > HEADERS:
+                sentence = f"the headers are larger than {HEADERS} bytes"
+                self._answer_and_close(b"431 Request Header Fields Too Large", 431, sentence)
             self._await("headers", self.limits.header)
-        elif self.cycle is not None and self.cycle.more_body:
+        elif self._in_message:
             self._await("body", self.limits.upload)
-        else:
+        elif self._answering:
             self._await(None)
+        else:  # empty lines: uvicorn has taken its own timer back
+            self._await("headers", self.limits.header)
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP."""
         self._answer_and_close(b"400 Bad Request", 400, "this is not a proper HTTP/1.1 request")
+
+    @property
+    def _answering(self) -> bool:
+        """A request has come that is not answered to its end."""
+        return self.cycle is not None and not self.cycle.response_complete
 
     def _await(self, what: str | None, seconds: float = 0.0) -> None:
         """Set the deadline for ``what``, unless it is set; None takes it back."""
@@ -82,22 +131,74 @@ class BoundedProtocol(HttpToolsProtocol):
             self._deadline = self.loop.call_later(seconds, self._too_slow)
 
     def _too_slow(self) -> None:
-        self._deadline = None
-        if self.transport.is_closing():
-            return
-        if self._awaited == "body":
+        what, self._awaited, self._deadline = self._awaited, None, None
+        if self.flow.read_paused:
+            self._await(what, self.limits.header)
+        elif what == "body" and not self.transport.is_closing():
             sentence = f"the body did not come within {self.limits.upload:g} s"
             self._answer_and_close(b"408 Request Timeout", 408, sentence)
         else:
             self.transport.abort()
 
     def _answer_and_close(self, line: bytes, status: int, sentence: str) -> None:
+        """Refuse what does not become a request; without a word where that would be misread."""
+        of_body = self._in_message and not self._in_headers and self.cycle is not None
+        if self.pipeline or (self.cycle.response_started if of_body else self._answering):
+            self.transport.abort()
+            return
         body = refusal(status, sentence).body()
         self.transport.write(
             b"HTTP/1.1 %s\r\ncontent-type: application/json\r\nconnection: close\r\n"
             b"content-length: %d\r\n\r\n%s" % (line, len(body), body)
         )
         self.transport.close()
+        self._wait_for_reader()
+
+    # -- what the caller reads -----------------------------------------------------------------
+
+    def pause_writing(self) -> None:
+        """The caller reads more slowly than we write; the upstream waits with us."""
+        super().pause_writing()
+        self._wait_for_reader()
+
+    def resume_writing(self) -> None:
+        """The caller has read."""
+        self._taken()
+        super().resume_writing()
+
+    def on_response_complete(self) -> None:
+        """An answer was written; the caller may not have read it yet."""
+        super().on_response_complete()
+        if self.transport.get_write_buffer_size():
+            self._wait_for_reader()
+
+    def _wait_for_reader(self) -> None:
+        if self._unread is None:
+            self._left = self.transport.get_write_buffer_size()
+            self._unread = self.loop.call_later(self.limits.write, self._not_read)
+
+    def _taken(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+
+    def _not_read(self) -> None:
+        self._unread = None
+        left = self.transport.get_write_buffer_size()
+        if left >= self._left:
+            self.transport.abort()
+        elif left:
+            self._wait_for_reader()
+
+
+def _without_upgrade(data: bytes) -> bytes:
+    """Headers without the offer to go on in another protocol, which is how to decline it.
+
+    Clients of HTTP/2 make that offer with a first request that has a body (RFC 7540 section 3.2).
+    The parser would take that body for the other protocol.
+    """
+    head, end, rest = data.partition(b"\r\n\r\n")
+    return _UPGRADE.sub(b"\r\nx-grade", head) + end + rest
 
 
 class GatewayServer(uvicorn.Server):
