@@ -103,8 +103,11 @@ def provider_table(which: str, page: Path) -> str:
 
 
 def provider_row(entry: ProviderEntry, page: Path) -> tuple[str, ...]:
-    """One line of the table of providers; linked where the provider has a page."""
-    target = ROOT / "docs" / "providers" / f"{entry.name}.md"
+    """One line of the table of providers; linked where the provider, or its kind, has a page."""
+    folder = ROOT / "docs" / "providers"
+    target = folder / f"{entry.name}.md"
+    if entry.dialects == ("chat-completions",):
+        target = folder / "openai_compatible.md"
     link = os.path.relpath(target, page.parent)
     label = f"[{entry.label}]({link})" if target.exists() else entry.label
     needs = f"{entry.needs} (`{entry.key_env}`)" if entry.key_env else entry.needs
@@ -116,7 +119,7 @@ def command_help(name: str, _page: Path) -> str:
     """What ``--help`` says: of one command, or of the program and all its commands."""
     program: click.Command = import_from("penstock.cli.main.cli")
     context = click.Context(
-        program, info_name="penstock", terminal_width=90, help_option_names=["-h", "--help"]
+        program, info_name="penstock", terminal_width=80, help_option_names=["-h", "--help"]
     )
     if not isinstance(program, click.Group):
         raise SystemExit("docs: penstock.cli.main.cli is no group of commands")
@@ -134,7 +137,7 @@ def command_help(name: str, _page: Path) -> str:
 
 def helps(command: click.Command, parent: click.Context) -> Iterator[str]:
     """The help of a command and of the commands below it."""
-    context = click.Context(command, info_name=command.name, parent=parent, terminal_width=90)
+    context = click.Context(command, info_name=command.name, parent=parent, terminal_width=80)
     yield fenced(command.get_help(context))
     if isinstance(command, click.Group):
         for name in command.list_commands(context):

@@ -105,7 +105,7 @@ class Provider(Protocol):
 
     @property
     def capabilities(self) -> Capabilities:
-        """What can be honoured; the caller's request is checked against it before sending."""
+        """What can be honoured; ``stream`` checks a request against it before sending."""
 
     def stream(self, request: ChatRequest) -> EventStream:
         """Answer one turn; the module's docstring is the contract.
