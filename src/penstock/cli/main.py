@@ -25,6 +25,7 @@ COMMANDS = {
     "config": "show where each setting comes from",
     "demo": "watch every back end answer, with no account and no network",
     "doctor": "ask every configured provider whether it works",
+    "keys": "make, list and revoke keys of the gateway",
     "models": "list the models of a provider",
     "providers": "list the providers and what they need",
     "record": "write what a server really says as cases for replay",

@@ -73,7 +73,7 @@ class KeyStore:
         except OSError as error:
             raise ConfigError(f"{self.path} cannot be read: {error.strerror}") from None
 
-    def keys(self) -> Mapping[str, StoredKey]:
+    def load(self) -> Mapping[str, StoredKey]:
         """All keys by name.
 
         Raises:
@@ -103,7 +103,7 @@ class KeyStore:
         with self._changing() as keys:
             if name in keys:
                 raise BadRequestError(
-                    f"there is a key {name} already; take another name, or revoke it first"
+                    f"there is a key {name!r} already; take another name, or revoke it first"
                 )
             keys[name] = key
 
@@ -116,7 +116,7 @@ class KeyStore:
         """
         with self._changing() as keys:
             if keys.pop(name, None) is None:
-                raise NotFoundError(f"there is no key {name} in {self.path}")
+                raise NotFoundError(f"there is no key {name!r} in {self.path}")
 
     @contextmanager
     def _changing(self) -> Iterator[dict[str, StoredKey]]:
@@ -133,7 +133,7 @@ class KeyStore:
             raise ConfigError(f"{fresh} cannot be written: {error.strerror}") from None
         try:
             with os.fdopen(file, "wb") as writing:
-                keys = dict(self.keys())
+                keys = dict(self.load())
                 yield keys
                 writing.write(msgspec.json.format(msgspec.json.encode(_File(keys))) + b"\n")
                 writing.flush()
