@@ -50,8 +50,10 @@ test: setup ## unit, replay, socket and sandbox tests, under three minutes
 	@$(RUN) pytest -m "not slow" -q $(SPREAD) $(ARGS)
 
 .PHONY: test-all
-test-all: setup ## the slow rest: import rules proved, package built and installed, coverage
-	@$(RUN) pytest -m slow -q $(SPREAD) $(ARGS)
+# The browser's driver keeps a loop running, so its tests have a process of their own.
+test-all: setup ## the slow rest: browser, foreign clients, package built and installed, coverage
+	@$(RUN) pytest -m slow -q $(SPREAD) --ignore=tests/browser $(ARGS)
+	@$(RUN) pytest -m slow -q tests/browser $(ARGS)
 	@$(RUN) tools.check_package
 	@$(MAKE) coverage
 

@@ -234,6 +234,6 @@ def test_it_is_the_package_of_the_index(client: str) -> None:
     asked = "import importlib.metadata as m, replicate; print(m.version('replicate'))"
     asked += "; print(replicate.__file__)"
     done = subprocess.run([python, "-I", "-c", asked], capture_output=True, text=True, check=True)
-    version, place = done.stdout.split()
+    version, place = done.stdout.splitlines()
     assert version == locked[1]
     assert str(python.parent.parent) in place
