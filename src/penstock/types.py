@@ -357,6 +357,8 @@ class Capabilities(Value, frozen=True, kw_only=True):
         history: earlier turns reach the model.
         conversations: remote threads can be continued.
         extra: names ``ChatRequest.extra`` may hold; None for any.
+        chat_completions: the server speaks OpenAI's chat completions, so that what a request of
+            that form holds beyond our parameters may go on as it came.
     """
 
     sampling: Mapping[str, tuple[float, float] | None] = {}
@@ -367,19 +369,22 @@ class Capabilities(Value, frozen=True, kw_only=True):
     reasoning: bool = False
     conversations: bool = False
     extra: frozenset[str] | None = frozenset()
+    chat_completions: bool = False
 
 
 def united(capabilities: Sequence[Capabilities]) -> Capabilities:
-    """What at least one of several can honour."""
+    """What at least one of several can honour; of ``extra`` what all of them take."""
     sampling: dict[str, tuple[float, float] | None] = {}
-    extra: frozenset[str] | None = frozenset()
+    extra: frozenset[str] | None = None
     for one in capabilities:
         for name, span in one.sampling.items():
             sampling[name] = _wider(sampling.get(name, span), span)
-        extra = None if extra is None or one.extra is None else extra | one.extra
+        if one.extra is not None:
+            extra = one.extra if extra is None else extra & one.extra
     return Capabilities(
         sampling=sampling,
         extra=extra,
+        chat_completions=all(one.chat_completions for one in capabilities),
         **{
             name: any(getattr(one, name) for one in capabilities)
             for name in ("system", "history", "images", "tools", "reasoning", "conversations")

@@ -220,11 +220,12 @@ def test_the_sync_client_takes_the_same_way(tmp_path: Path) -> None:
             {"sampling": {"top_k": None}},
         ),
         (
-            {"extra": frozenset({"a"})},
-            {"extra": frozenset({"b"})},
             {"extra": frozenset({"a", "b"})},
+            {"extra": frozenset({"b", "c"})},
+            {"extra": frozenset({"b"})},
         ),
-        ({"extra": None}, {"extra": frozenset({"b"})}, {"extra": None}),
+        ({"extra": None}, {"extra": frozenset({"b"})}, {"extra": frozenset({"b"})}),
+        ({"chat_completions": True}, {}, {}),
     ],
 )
 def test_united_capabilities_are_what_one_of_them_can(

@@ -362,7 +362,7 @@ class Gateway:
             writer,
             [client.stream(asked.request, request_id=id) for _ in range(asked.copies)],
             self.settings.limits,
-            openai_compatible=client.capabilities(asked.request.model).extra is None,
+            openai_compatible=client.capabilities(asked.request.model).chat_completions,
             estimate_usage=self.settings.estimate_usage,
         )
         taken = _take(exchange, asked)

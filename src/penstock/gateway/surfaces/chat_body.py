@@ -152,7 +152,7 @@ def ask_chat(
             choose.refuse(limit, f"{limit} is not supported by the back end of {body.model[:80]}")
     stops = stop_texts(body.stop, "stop", MAX_STOPS)
     cut_there = "stop" in able.sampling
-    if able.extra is not None:
+    if not able.chat_completions:
         choose.check_rest(given, _KNOWN | _UNSHOWN.keys(), _IDLE)
     wanted = () if given.get("tool_choice") == "none" else body.tools or ()
     if wanted and not able.tools:
@@ -163,7 +163,7 @@ def ask_chat(
             messages=parse_messages(body.messages),
             sampling=Sampling(**choose.sampling(values, able), stop=stops if cut_there else ()),
             tools=_tools(wanted) if able.tools else (),
-            extra=_forwarded(given) if able.extra is None else {},
+            extra=_forwarded(given) if able.chat_completions else {},
             stream=bool(body.stream),
         ),
         stream=bool(body.stream),

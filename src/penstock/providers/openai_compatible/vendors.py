@@ -60,4 +60,5 @@ def capabilities_of(vendor: Vendor) -> Capabilities:
         tools=True,
         reasoning=True,
         extra=None,
+        chat_completions=True,
     )
