@@ -94,6 +94,7 @@ class Answer:
                 finally:
                     watcher.cancel()
         except BaseExceptionGroup as failures:
+            self._note_route(self._streams[0])
             raise _only(failures) from None
 
     async def stop(self) -> None:

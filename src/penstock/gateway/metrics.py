@@ -25,7 +25,7 @@ from prometheus_client.registry import Collector
 
 from penstock import __version__
 from penstock.gateway.exchange import Exchange
-from penstock.observe import AttemptEnded, AttemptStarted, Breaker
+from penstock.observe import AttemptEnded, Breaker
 
 MOST_MODELS = 200
 OTHER = "other"
@@ -101,7 +101,9 @@ class _Gauges(Collector):
     def collect(self) -> Iterator[Metric]:
         live = self._live()
         yield GaugeMetricFamily("penstock_open_streams", "Answers under way.", live.streams)
-        yield GaugeMetricFamily("penstock_ready", "1 while new requests are taken.", live.ready)
+        yield GaugeMetricFamily(
+            "penstock_ready", "1 while new requests are taken.", float(live.ready)
+        )
         yield GaugeMetricFamily(
             "penstock_cleanups_pending", "Undos on remote servers under way.", live.cleanups
         )
@@ -154,9 +156,9 @@ class Metrics:
         self._refusals = self._counter(
             "penstock_refusals", "Requests that were refused before any target was asked.", "status"
         )
-        self._attempts = self._counter("penstock_attempts", "Tries begun.", *_TARGET)
+        self._attempts = self._counter("penstock_attempts", "Tries that ended.", *_TARGET)
         self._retries = self._counter(
-            "penstock_retries", "Tries begun after another had failed or was slow.", *_TARGET
+            "penstock_retries", "Tries that were not the first of their request.", *_TARGET
         )
         self._pieces = self._counter(
             "penstock_output_pieces", "Pieces of answers; servers send about one a token.", *_TARGET
@@ -231,19 +233,15 @@ class Metrics:
         if tokens > 1 and exchange.kind is None:
             self._each.of(*call).observe((now - first) / (tokens - 1))
 
-    def started(self, record: AttemptStarted) -> None:
-        """A try begins."""
-        target = self._target(record.target)
-        self._attempts.of(*target).inc()
-        if record.attempt > 1:
-            self._retries.of(*target).inc()
-
     def ended(self, record: AttemptEnded) -> None:
         """A try ended."""
         if record.kind is None:
             self.names.admit(record.target)
         target = self._target(record.target)
         self._asked.of("chat", *target, record.kind or "").observe(record.duration_s)
+        self._attempts.of(*target).inc()
+        if record.attempt > 1:
+            self._retries.of(*target).inc()
         if record.first_content_s is not None:
             self._chunk.of("chat", *target).observe(record.first_content_s)
         if record.tokens:

@@ -179,8 +179,9 @@ class Board:
         if record.kind is not None and failed:
             target.errors[record.kind] += 1
         target.answered = target.answered or record.committed or record.kind is None
-        if record.kind in NAMELESS and not (target.answered or target.in_flight):
-            self._targets.pop(record.target, None)
+        known = target.answered or target.in_flight or record.target in self._configured
+        if record.kind in NAMELESS and not known:
+            del self._targets[record.target]
             return
         first = record.first_content_s
         flowing = 0.0 if first is None else max(record.duration_s - first, 0.0)

@@ -89,7 +89,6 @@ class View:
         match record:
             case AttemptStarted():
                 self._board.started(record)
-                self.metrics.started(record)
             case AttemptEnded():
                 self._board.ended(record)
                 self.metrics.ended(record)
