@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from hmac import compare_digest
-from math import ceil, floor
+from math import ceil
 from pathlib import Path
 
 from penstock.config.gateway import GatewayKey, GatewaySettings
@@ -117,7 +117,7 @@ class Caller:
             name = units.encode()
             made += [
                 (b"x-ratelimit-limit-" + name, b"%d" % rate.limit),
-                (b"x-ratelimit-remaining-" + name, b"%d" % floor(rate.left(paid, now))),
+                (b"x-ratelimit-remaining-" + name, b"%d" % rate.left(paid, now)),
                 (b"x-ratelimit-reset-" + name, b"%.3fs" % max(paid - now, 0.0)),
             ]
         return made

@@ -15,7 +15,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from math import inf
+from math import floor, inf
 
 from penstock.config.routing import TargetLimits
 from penstock.types import ChatRequest, Value
@@ -53,9 +53,9 @@ class Rate(Value, frozen=True):
         seconds = paid - now - room * self.interval
         return seconds if seconds > _RESOLUTION else 0.0
 
-    def left(self, paid: float, now: float) -> float:
+    def left(self, paid: float, now: float) -> int:
         """Units that may be taken at once."""
-        return max(self.burst - max(paid - now, 0.0) / self.interval, 0.0)
+        return max(floor(self.burst - max(paid - now, 0.0) / self.interval + _RESOLUTION), 0)
 
     def taken(self, paid: float, now: float, cost: float = 1.0) -> float:
         """The state after ``cost`` units were taken."""
