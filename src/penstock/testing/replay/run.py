@@ -24,11 +24,13 @@ from penstock.testing.replay.plan import Access, CaseProtocol, Chat, Step
 from penstock.testing.replay.server import Arrived, Delivery, ReplayServer
 from penstock.types import ChatRequest, Conversation, Reasoning, Text, Timeouts, Value
 
-SHORT = Timeouts(connect=5.0, first_content=1.0, idle=1.0, total=None, waiting=2.0)
-"""For cases that stall."""
-BRIEF = Timeouts(connect=5.0, first_content=5.0, idle=5.0, total=None, waiting=5.0)
+SHORT = Timeouts(connect=5.0, first_content=2.5, idle=2.5, total=None, waiting=4.0)
+"""For cases that stall; their healthy requests must keep to it on a busy machine, too."""
+BRIEF = Timeouts(connect=5.0, first_content=6.0, idle=6.0, total=None, waiting=6.0)
 """For answers that break off: their end may be looked for elsewhere, and never be found there."""
-LONG = Timeouts(connect=5.0, first_content=20.0, idle=20.0, total=None, waiting=20.0)
+LONG = Timeouts(connect=20.0, first_content=60.0, idle=60.0, total=None, waiting=60.0)
+"""For all others: no limit of ours is the matter. Byte by byte, a long answer on a busy machine
+takes its time, so only ``runner.DEADLINE`` is above this."""
 FIRST_SIGN = 0.3
 """A caller that leaves before any piece waits this long for a first sign of life."""
 _PORT = re.compile(r"127\.0\.0\.1:\d+")
