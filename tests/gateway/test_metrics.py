@@ -65,7 +65,13 @@ class Scrape:
         return {sample.labels[label] for sample in self.samples if label in sample.labels}
 
 
-async def scraped(gateway: Running) -> Scrape:
+async def quiet(gateway: Running, running: int = 0) -> None:
+    """Wait until requests have ended: an answer's last byte can be here before that."""
+    await until(lambda: gateway.gateway.open_streams == running)
+
+
+async def scraped(gateway: Running, running: int = 0) -> Scrape:
+    await quiet(gateway, running)
     async with gateway.http.get(f"{gateway.url}/metrics") as answer:
         assert answer.status == 200
         assert answer.headers["content-type"].startswith("text/plain; version=")
@@ -177,7 +183,6 @@ async def test_refusals_errors_and_callers_who_leave(sandbox: Sandbox, gateway: 
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(0.3):
             await gateway.stream(MODEL, "One two three")
-    await until(lambda: gateway.gateway.open_streams == 0)
     seen = await scraped(gateway)
     assert seen.total("penstock_refusals_total", status="400") == 1
     assert seen.total("penstock_refusals_total") == 1
@@ -197,14 +202,14 @@ async def test_what_runs_is_seen_while_it_runs(sandbox: Sandbox, gateway: Runnin
     url = f"{gateway.url}/v1/chat/completions"
     async with gateway.http.post(url, json=asked) as answer:
         await answer.content.readany()
-        seen = await scraped(gateway)
+        seen = await scraped(gateway, running=1)
         assert seen.total("penstock_open_streams") == 1
         assert seen.total("penstock_in_flight") == 1
         status = await status_of(gateway)
         assert status.open_streams == 1
         assert [t.in_flight for p in status.providers for t in p.targets] == [1]
         answer.close()
-    await until(lambda: gateway.gateway.open_streams == 0)
+    assert (await scraped(gateway)).total("penstock_in_flight") == 0
 
 
 async def test_a_pool_shows_its_breakers_retries_and_who_answered(sandbox: Sandbox) -> None:
