@@ -56,6 +56,9 @@ def screen(*arguments: str) -> list[str]:
         (["completion", "--help"], "Options:"),
         (["config", "show"], "timeouts.first_content"),
         (["config", "check"], "right: no configuration file"),
+        (["chta"], "mean 'chat'?"),
+        (["sandbox", "--provider", "opena"], "there is no sandbox 'opena';"),
+        (["chat", "--timeout", "soon", "Hello"], "not a valid float."),
     ],
 )
 def test_what_is_said_fits(workplace: Path, arguments: list[str], words: str) -> None:

@@ -126,8 +126,7 @@ def _run() -> int:
     try:
         code = cli.main(prog_name="penstock", standalone_mode=False, terminal_width=_width())
     except click.ClickException as error:
-        error.show()
-        return error.exit_code
+        return _refused(error)
     except (click.Abort, KeyboardInterrupt):
         return 130
     except PenstockError as error:
@@ -150,6 +149,15 @@ def _width() -> int | None:
     """Columns for help on a terminal that is narrower than what help is made for by itself."""
     width = get_terminal_size().columns - 2
     return width if sys.stdout.isatty() and 20 <= width < _ROOM else None
+
+
+def _refused(error: click.ClickException) -> int:
+    from penstock.cli.render import folded
+
+    said = io.StringIO()
+    error.show(said)
+    click.echo(folded(said.getvalue().rstrip("\n"), err=True), err=True)
+    return error.exit_code
 
 
 def _failed(sentence: str) -> int:
