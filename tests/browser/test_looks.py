@@ -73,6 +73,16 @@ def test_on_a_phone_the_list_is_a_drawer_and_answers_are_swiped(visitor: Visitor
     expect(entry).to_be_hidden()
 
 
+def test_on_a_desktop_the_list_can_be_put_away(visitor: Visitor) -> None:
+    """Then four answers have room beside each other on a smaller screen, too."""
+    sidebar = visitor.page.get_by_role("complementary", name="Conversations")
+    expect(sidebar).to_be_visible()
+    visitor.press("Conversations")
+    expect(sidebar).to_be_hidden()
+    visitor.press("Conversations")
+    expect(sidebar).to_be_visible()
+
+
 def test_the_choice_of_colours_is_kept(visitor: Visitor) -> None:
     visitor.press("Use dark colours")
     visitor.page.reload()

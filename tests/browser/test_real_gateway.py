@@ -6,12 +6,14 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
+from hashlib import sha256
 from time import monotonic
 
 import msgspec
 import pytest
 from playwright.sync_api import Browser, expect
 
+from penstock.config.gateway import GatewayKey, GatewaySettings
 from penstock.sandbox import Sandbox
 from penstock.sandbox.server import State
 from tests.browser.visitor import Visitor
@@ -29,7 +31,8 @@ BACK_ENDS = {
 class Real:
     """A gateway over a sandbox, on a thread of their own."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: GatewaySettings | None = None) -> None:
+        self._settings = settings
         self.sandbox: Sandbox | None = None
         self._ready: Future[str] = Future()
         self._ended = threading.Event()
@@ -39,7 +42,7 @@ class Real:
         try:
             async with (
                 Sandbox(pace=0.005) as self.sandbox,
-                running_gateway(self.sandbox.providers) as gateway,
+                running_gateway(self.sandbox.providers, self._settings) as gateway,
             ):
                 self._ready.set_result(gateway.url + "/")
                 while not self._ended.is_set():
@@ -125,6 +128,42 @@ def test_an_unknown_model_is_a_sentence(guest: Visitor) -> None:
     guest.ask("Hello?")
     alert = guest.answered("nobody/nothing").get_by_role("alert")
     expect(alert).to_contain_text("The gateway knows no model named nobody/nothing.")
+
+
+def test_the_status_tells_of_what_was_asked(guest: Visitor) -> None:
+    ill = "openai_compatible/sandbox-model+fault:status=503"
+    named(guest, BACK_ENDS["replicate"], ill)
+    guest.ask("Count me")
+    assert guest.figures(BACK_ENDS["replicate"]).endswith("finished")
+    expect(guest.answered(ill).get_by_role("alert")).to_contain_text("is overloaded. Try again")
+    guest.page.get_by_role("link", name="Status").click()
+    target = guest.page.get_by_role("article", name=BACK_ENDS["replicate"])
+    expect(target).to_contain_text("working")
+    expect(target.get_by_role("img")).to_have_count(3)
+    expect(guest.page.get_by_role("article", name=ill)).to_contain_text("1 overloaded")
+
+
+def test_its_keys_are_asked_for_and_kept_in_the_tab(browser: Browser, built: None) -> None:
+    secret = "pk-a-key-of-this-test"
+    key = GatewayKey(hash=f"sha256:{sha256(secret.encode()).hexdigest()}")
+    locked = Real(GatewaySettings(keys={"me": key}))
+    context = browser.new_context()
+    context.set_default_timeout(10_000)
+    try:
+        guest = Visitor(context, locked.start())
+        guest.visit()
+        dialog = guest.page.get_by_role("dialog", name="Key of this gateway")
+        dialog.get_by_label("Key").fill(secret)
+        dialog.get_by_role("button", name="Use this key").click()
+        named(guest, BACK_ENDS["allenai"])
+        guest.ask("Open?")
+        assert guest.text(BACK_ENDS["allenai"]) == "Open?"
+        guest.page.get_by_role("link", name="Status").click()
+        guest.page.get_by_role("article", name=BACK_ENDS["allenai"]).wait_for()
+        assert guest.complaints == []
+    finally:
+        context.close()
+        locked.stop()
 
 
 def named(guest: Visitor, *models: str) -> None:

@@ -4,7 +4,7 @@ import { lazy, Suspense } from "preact/compat";
 import { useEffect } from "preact/hooks";
 
 import { ChatPage } from "./chat/ChatPage";
-import { beginNew, focusComposer, sidebarOpen } from "./chat/navigation";
+import { beginNew, focusComposer, toggleSidebar } from "./chat/navigation";
 import { current, open, running, startNew, stop } from "./chat/session";
 import { key, keyWanted } from "./gateway/calls";
 import { hashOf, route, settleAt } from "./route";
@@ -25,6 +25,7 @@ export function App() {
     return () => removeEventListener("keydown", onKey);
   }, []);
   useEffect(followRoute, [route.value]);
+  useEffect(nameTab);
   const chatting = route.value.page === "chat";
   return (
     <div class="app">
@@ -52,8 +53,7 @@ function Header() {
         <IconButton
           icon="menu"
           label="Conversations"
-          class="only-narrow"
-          onClick={() => (sidebarOpen.value = !sidebarOpen.value)}
+          onClick={toggleSidebar}
         />
       )}
       <span class="brand">Penstock</span>
@@ -101,6 +101,12 @@ function ToastView() {
       )}
     </div>
   );
+}
+
+function nameTab(): void {
+  const { title } = current.value;
+  const page = route.value.page === "status" ? "Status" : title;
+  document.title = page ? `${page} · Penstock` : "Penstock";
 }
 
 /** A conversation named by the address is opened; none, or an unknown one, means a new one. */

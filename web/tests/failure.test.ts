@@ -22,3 +22,9 @@ test("a refused field is named", () => {
   const failure = failureOf({ type: "invalid_request_error", param: "temperature" }, 400);
   expect(sentence(failure, "m")).toBe("m does not accept the value of temperature.");
 });
+
+test("a word nobody knows is judged by the status, too", () => {
+  const failure = failureOf({ code: "model_not_allowed", message: "no" }, 403);
+  expect(sentence(failure, "m")).toBe("This key may not use m.");
+  expect(sentence(failureOf({ code: "odd" }, 500), "m")).toContain("The server of m failed.");
+});

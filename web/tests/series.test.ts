@@ -21,3 +21,12 @@ test.each([
 ])("%d s is %s", (seconds, words) => {
   expect(series.duration(seconds)).toBe(words);
 });
+
+test("numbers are short where there is little room", () => {
+  expect([850, 1302, 2_000_000].map(series.short)).toEqual(["850", "1.3K", "2M"]);
+  expect([0, 1, 2441].map((n) => series.counted(n, "request"))).toEqual([
+    "0 requests",
+    "1 request",
+    "2,441 requests",
+  ]);
+});

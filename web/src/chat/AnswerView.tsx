@@ -1,11 +1,14 @@
 /** One model's answer: its text as it grows, what it waits for, how fast it was, how it ended. */
+import { useSignal } from "@preact/signals";
 import { memo } from "preact/compat";
+import { useEffect } from "preact/hooks";
 import type { ComponentChildren } from "preact";
 
 import { waitingWords } from "../gateway/answer";
 import { sentence, worthRetrying } from "../gateway/failure";
 import { shortName } from "../gateway/models";
 import { Markdown } from "../markdown/Markdown";
+import { duration } from "../status/series";
 import { Icon, IconButton } from "../ui/Icon";
 import { copy } from "../ui/notices";
 import { ending, figures, shownReply, type Answer, type Reply } from "./conversation";
@@ -112,7 +115,23 @@ function Waiting({ reply }: { reply: Reply }) {
         <i />
       </span>
       {words || <span class="visually-hidden">Waiting for the first word</span>}
+      <Elapsed since={reply.asked} />
     </p>
+  );
+}
+
+/** How long it has been, once that is worth knowing; not read aloud every second. */
+function Elapsed({ since }: { since: number }) {
+  const now = useSignal(Date.now());
+  useEffect(() => {
+    const timer = setInterval(() => (now.value = Date.now()), 1000);
+    return () => clearInterval(timer);
+  }, []);
+  const seconds = Math.floor((now.value - since) / 1000);
+  return seconds < 3 ? null : (
+    <span class="elapsed" aria-hidden="true">
+      {duration(seconds)}
+    </span>
   );
 }
 

@@ -8,7 +8,7 @@ import { copy } from "../ui/notices";
 import { Composer } from "./Composer";
 import { asMarkdown, MAX_MODELS } from "./conversation";
 import { ModelPicker } from "./ModelPicker";
-import { editing } from "./navigation";
+import { editing, sidebarAway } from "./navigation";
 import { choose, chosen, current, running } from "./session";
 import { Sidebar } from "./Sidebar";
 import { TurnView } from "./TurnView";
@@ -36,7 +36,7 @@ export function ChatPage() {
   useEffect(chooseFirst, [models.value]);
   const wide = Math.max(1, ...turns.map((turn) => turn.answers.length)) > 1;
   return (
-    <div class="chat">
+    <div class={sidebarAway.value ? "chat bare" : "chat"}>
       <Sidebar />
       <div class="conversation">
         <div

@@ -39,9 +39,17 @@ export function failureOf(error: unknown, status?: number, retryAfter?: number):
 
 /** One sentence, or two: what happened, and what to do about it. */
 export function sentence(failure: Failure, model: string): string {
-  const wait = failure.retryAfter;
-  const later = wait ? `Try again in ${seconds(wait)}.` : "Try again in a moment.";
-  switch (failure.code) {
+  const byStatus = BY_STATUS[failure.status ?? 0];
+  return (
+    sentenceFor(failure.code, failure, model) ??
+    // A word nobody here knows: the status says enough.
+    (byStatus && sentenceFor(byStatus, failure, model)) ??
+    `The server of ${model} failed. ${later(failure)}`
+  );
+}
+
+function sentenceFor(code: string, failure: Failure, model: string): string | undefined {
+  switch (code) {
     case "invalid_api_key":
     case "authentication_error":
       return "The gateway wants a key, or does not know this one.";
@@ -51,12 +59,12 @@ export function sentence(failure: Failure, model: string): string {
     case "rate_limited":
     case "rate_limit_exceeded":
     case "rate_limit_error":
-      return `${model} takes no more requests right now. ${later}`;
+      return `${model} takes no more requests right now. ${later(failure)}`;
     case "insufficient_quota":
       return `The quota for ${model} is used up.`;
     case "overloaded":
     case "overloaded_error":
-      return `${model} is overloaded. ${later}`;
+      return `${model} is overloaded. ${later(failure)}`;
     case "timeout":
       return `${model} did not answer in time. Try again, or ask another model.`;
     case "truncated":
@@ -65,7 +73,7 @@ export function sentence(failure: Failure, model: string): string {
       return "The gateway cannot be reached. Is it still running?";
     case "network":
     case "upstream_network":
-      return `The connection to the server of ${model} failed. ${later}`;
+      return `The connection to the server of ${model} failed. ${later(failure)}`;
     case "context_length":
     case "context_length_exceeded":
       return `This conversation is too long for ${model}. Start a new one, or edit an earlier question.`;
@@ -104,10 +112,13 @@ export function sentence(failure: Failure, model: string): string {
     case "upstream_forbidden":
     case "upstream_captcha":
       return `The server of ${model} refused the gateway's own credential. Its owner has to look at it.`;
+    case "stopping":
+      return `The gateway is being shut down. ${later(failure)}`;
     case "server":
     case "server_error":
+      return `The server of ${model} failed. ${later(failure)}`;
     default:
-      return `The server of ${model} failed. ${later}`;
+      return undefined;
   }
 }
 
@@ -131,6 +142,11 @@ export function worthRetrying(failure: Failure): boolean {
   return !["context_length", "too_large", "moderation", "model_not_found", "unknown_model"].includes(
     failure.code,
   );
+}
+
+function later(failure: Failure): string {
+  const wait = failure.retryAfter;
+  return wait ? `Try again in ${seconds(wait)}.` : "Try again in a moment.";
 }
 
 function seconds(count: number): string {

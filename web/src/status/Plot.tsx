@@ -4,6 +4,7 @@ import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 
 import { dark } from "../theme";
+import { short } from "./series";
 
 export interface Line {
   values: (number | null)[];
@@ -26,6 +27,7 @@ export interface PlotProps {
 }
 
 const HEIGHT = 104;
+const WHOLE = [1, 10, 100, 1e3, 1e4, 1e5].flatMap((scale) => [scale, 2 * scale, 5 * scale]);
 
 export function Plot(props: PlotProps) {
   const place = useRef<HTMLDivElement>(null);
@@ -98,7 +100,15 @@ function options(
     scales: { x: { time: true }, y: { range: (_, __, max) => [0, Math.max(max * 1.1, 1)] } },
     axes: [
       { ...axis, grid: { show: false }, size: 22, space: 70, values: (_, at) => at.map(clock) },
-      { ...axis, size: 40, space: 26, gap: 4 },
+      {
+        ...axis,
+        size: 40,
+        space: 26,
+        gap: 4,
+        values: (_, at) => at.map(short),
+        // What is counted has no halves.
+        ...(lines.some((line) => line.columns) && { incrs: WHOLE }),
+      },
     ],
     series: [{}, ...lines.map((line) => seriesOf(line, colour(line.colour)))],
     hooks: { setCursor: [(made) => show(made.cursor.idx)] },
@@ -106,9 +116,19 @@ function options(
 }
 
 function seriesOf(line: Line, stroke: string): uPlot.Series {
-  if (!line.columns) return { stroke, width: 1.5, spanGaps: false, points: { size: 3 } };
-  const columns = uPlot.paths.bars?.({ size: [0.8, 6, 1] });
+  if (!line.columns) {
+    // A moment between silent ones makes no line: it is drawn as a point.
+    const points: uPlot.Series.Points = { show: true, size: 4, fill: stroke, filter: lonely };
+    return { stroke, width: 1.5, spanGaps: false, points };
+  }
+  const columns = uPlot.paths.bars?.({ size: [0.9, 8, 2] });
   return { stroke, fill: stroke, width: 0, points: { show: false }, ...(columns && { paths: columns }) };
+}
+
+function lonely(plot: uPlot, index: number): number[] {
+  const values = plot.data[index] ?? [];
+  const silent = (at: number) => values[at] == null;
+  return [...values.keys()].filter((at) => !silent(at) && silent(at - 1) && silent(at + 1));
 }
 
 function clock(seconds: number): string {

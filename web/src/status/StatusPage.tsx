@@ -109,7 +109,7 @@ function TargetView({ target }: { target: Target }) {
         <span class={`breaker ${target.breaker}`}>{series.BREAKER_WORDS[target.breaker]}</span>
       </header>
       <p class="facts">
-        <span>{count(target.requests)} requests</span>
+        <span>{series.counted(target.requests, "request")}</span>
         {target.in_flight > 0 && <span>{target.in_flight} running</span>}
         {kinds.map(([kind, times]) => (
           <span key={kind} class="kind">
@@ -132,13 +132,13 @@ function Plots({ target }: { target: Target }) {
   const [all, bad] = [series.sum(requests), series.sum(errors)];
   const [wait, rate] = [series.median(first), series.median(pace)];
   const waitWords = wait === undefined ? "no data" : `median ${series.latency(wait)}`;
-  const rateWords = rate === undefined ? "no data" : `median ${rate.toFixed(0)}`;
+  const rateWords = rate === undefined ? "no data" : `median ${series.short(Math.round(rate))}`;
   return (
     <div class="plots">
       <Plot
         title={`Requests per ${step} s`}
         summary={bad ? `${count(all)} in all, ${count(bad)} failed` : `${count(all)} in all`}
-        words={`${target.model}: ${all} requests in the last hour, ${bad} of them failed`}
+        words={`${target.model}: ${series.counted(all, "request")} in the last hour, ${bad} of them failed`}
         times={times}
         lines={[
           { values: requests, colour: "plot", columns: true },
@@ -155,12 +155,13 @@ function Plots({ target }: { target: Target }) {
         at={(i) => (first[i] == null ? "nothing" : series.latency(first[i]))}
       />
       <Plot
-        title="Tokens per second"
+        // The gateway counts the parts in which text comes, about one for each token.
+        title="Pieces per second"
         summary={rateWords}
-        words={`${target.model}: tokens per second in the last hour, ${rateWords}`}
+        words={`${target.model}: pieces of text per second in the last hour, ${rateWords}`}
         times={times}
         lines={[{ values: pace, colour: "plot" }]}
-        at={(i) => (pace[i] == null ? "nothing" : pace[i].toFixed(1))}
+        at={(i) => (pace[i] == null ? "nothing" : series.short(pace[i]))}
       />
     </div>
   );

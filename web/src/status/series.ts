@@ -88,3 +88,15 @@ export function duration(seconds: number): string {
 export function latency(ms: number): string {
   return ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`;
 }
+
+const compact = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
+
+/** `850`, `1.3K`, `2M`. */
+export function short(value: number): string {
+  return compact.format(value);
+}
+
+/** `1 request`, `2,441 requests`. */
+export function counted(value: number, what: string): string {
+  return `${value.toLocaleString("en")} ${what}${value === 1 ? "" : "s"}`;
+}
