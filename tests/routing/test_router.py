@@ -155,8 +155,12 @@ async def test_a_longer_wait_than_allowed_goes_to_the_next() -> None:
     assert stage.asked() == "ab"
 
 
-async def test_a_target_that_asked_for_a_pause_comes_last() -> None:
-    stage = Stage({"a": [[RateLimitError("slow", retry_after=30.0)], ["a"]], "b": [["b"]] * 3})
+@pytest.mark.parametrize(
+    "error",
+    [RateLimitError("slow", retry_after=30.0), OverloadedError("loading", retry_after=30.0)],
+)
+async def test_a_target_that_asked_for_a_pause_comes_last(error: PenstockError) -> None:
+    stage = Stage({"a": [[error], ["a"]], "b": [["b"]] * 3})
     for _ in range(2):
         assert (await stage.read())[0] == "b"
     stage.clock.now += 31

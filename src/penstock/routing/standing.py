@@ -136,7 +136,7 @@ class Permit:
     def failed(self, error: PenstockError) -> None:
         """The request failed."""
         at = self._standing
-        if error.kind == "rate_limited" and error.retry_after is not None:
+        if error.retry_after is not None:
             at.rest(error.retry_after)
         if breaker.blames_server(error):
             if at.rules is not None:
