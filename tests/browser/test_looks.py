@@ -71,6 +71,10 @@ def test_on_a_phone_the_list_is_a_drawer_and_answers_are_swiped(visitor: Visitor
     shoot(page, "drawer-phone")
     page.locator(".veil").click(position={"x": 350, "y": 400})
     expect(entry).to_be_hidden()
+    visitor.press("Conversations")
+    expect(entry).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(entry).to_be_hidden()
 
 
 def test_on_a_desktop_the_list_can_be_put_away(visitor: Visitor) -> None:

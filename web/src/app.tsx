@@ -4,7 +4,7 @@ import { lazy, Suspense } from "preact/compat";
 import { useEffect } from "preact/hooks";
 
 import { ChatPage } from "./chat/ChatPage";
-import { beginNew, focusComposer, toggleSidebar } from "./chat/navigation";
+import { beginNew, focusComposer, sidebarOpen, toggleSidebar } from "./chat/navigation";
 import { current, open, running, startNew, stop } from "./chat/session";
 import { key, keyWanted } from "./gateway/calls";
 import { hashOf, route, settleAt } from "./route";
@@ -127,7 +127,10 @@ function followRoute(): void {
 
 function onKey(event: KeyboardEvent): void {
   if (event.defaultPrevented || document.querySelector("dialog[open]")) return;
-  if (event.key === "Escape" && running.value) {
+  if (event.key === "Escape" && sidebarOpen.value) {
+    event.preventDefault();
+    sidebarOpen.value = false;
+  } else if (event.key === "Escape" && running.value) {
     event.preventDefault();
     stop();
   } else if (event.key.toLowerCase() === "o" && event.shiftKey && (event.ctrlKey || event.metaKey)) {
