@@ -40,6 +40,7 @@ from penstock.gateway.http import (
     respond_and_close,
 )
 from penstock.gateway.models import Catalogue
+from penstock.gateway.openapi import description
 from penstock.gateway.page import Page
 from penstock.gateway.surfaces import estimate
 from penstock.gateway.surfaces.body import read_object
@@ -81,7 +82,8 @@ class Endpoint:
         handler = self._handlers.get(exchange.method)
         if handler is None:
             allowed = ", ".join(self._handlers)
-            raise Refused(refusal(405, f"{exchange.path} takes {allowed}, not {exchange.method}"))
+            sentence = f"{exchange.path} takes {allowed}, not {exchange.method}"
+            raise Refused(refusal(405, sentence), [(b"allow", allowed.encode())])
         await handler(exchange, receive, send)
 
 
@@ -142,6 +144,7 @@ class Gateway:
             Route("/health/ready", Endpoint(GET=self._readiness)),
             Route("/metrics", Endpoint(GET=self._metrics)),
             Route("/api/status", Endpoint(GET=self._status)),
+            Route("/openapi.json", Endpoint(GET=_description)),
             *_page_routes(self._page),
         ]
 
@@ -420,6 +423,11 @@ def _stamp(file: str | None) -> tuple[int, int] | None:
     except OSError:
         return None
     return (facts.st_mtime_ns, facts.st_ino) if facts else None
+
+
+async def _description(exchange: Exchange, receive: Receive, send: Send) -> None:
+    exchange.status = 200
+    await respond(send, 200, description(), [JSON, *exchange.answer_headers(monotonic())])
 
 
 async def _live(exchange: Exchange, receive: Receive, send: Send) -> None:
