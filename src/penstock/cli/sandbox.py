@@ -208,7 +208,7 @@ def _print(running: Sandbox, as_json: bool) -> None:
     width = max(map(len, running.urls))
     for name, url in running.urls.items():
         click.echo(f"{name:<{width}}  {url}")
-    click.echo("\nTo use them, put this into penstock.toml:\n", err=True)
+    click.echo("\nPut this into penstock.toml to use them:\n", err=True)
     for provider, settings in running.providers.items():
         click.echo(f"[providers.{provider}]", err=True)
         for name, value in settings.items():
