@@ -29,7 +29,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-BLOCKED_AFTER = 1.0  # seconds; asyncio's own debug mode complains at 0.1
+BLOCKED_AFTER = 1.0  # seconds of CPU; asyncio's own debug mode complains at 0.1
+STUCK_AFTER = 10.0  # seconds by the clock: a callback that waits; a busy machine takes some, too
 TASK_GRACE = 2.0  # seconds that a connection may take to say goodbye
 
 DOCUMENTATION_NETWORKS = tuple(
@@ -119,12 +120,12 @@ def _timed_callbacks() -> Iterator[None]:
     run = asyncio.Handle._run
 
     def timed(handle: asyncio.Handle) -> None:
-        started = time.monotonic()
+        started, worked = time.monotonic(), time.thread_time()
         try:
             run(handle)
         finally:
             took = time.monotonic() - started
-            if took > BLOCKED_AFTER:
+            if took > STUCK_AFTER or time.thread_time() - worked > BLOCKED_AFTER:
                 WATCH.blocked.append(f"{took:.1f} s in {handle!r}")
 
     with pytest.MonkeyPatch.context() as patch:

@@ -134,8 +134,21 @@ def sandbox(servers: Settings, workplace: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("PENSTOCK_CONFIG", str(settings))
 
 
+def each_page() -> list[object]:
+    """All pages; those that start a program for almost every line take their time."""
+    slow = {"command-line.md", "configuration.md", "replay.md", "recording.md"}
+    return [
+        pytest.param(
+            path,
+            id=str(path.relative_to(ROOT)),
+            marks=[pytest.mark.slow] if path.name in slow else [],
+        )
+        for path in pages(ROOT)
+    ]
+
+
 @pytest.mark.usefixtures("workplace")
-@pytest.mark.parametrize("path", pages(ROOT), ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", each_page())
 def test_blocks_of_the_page_run(path: Path, request: pytest.FixtureRequest) -> None:
     page = Page(path)
     for block in blocks_of(path.read_text("utf-8")):

@@ -56,7 +56,7 @@ async def test_blocked():
 def report(pytester: pytest.Pytester, request: pytest.FixtureRequest) -> str:
     """What pytest says about BREACHES under our conftest, made impatient."""
     ours = (request.config.rootpath / "tests" / "conftest.py").read_text("utf-8")
-    hasty = re.sub(r"BLOCKED_AFTER = [\d.]+", "BLOCKED_AFTER = 0.3", ours)
+    hasty = re.sub(r"STUCK_AFTER = [\d.]+", "STUCK_AFTER = 0.3", ours)
     pytester.makeconftest(re.sub(r"TASK_GRACE = [\d.]+", "TASK_GRACE = 0.05", hasty))
     pytester.makeini("[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function")
     pytester.makepyfile(BREACHES)
