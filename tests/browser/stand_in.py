@@ -116,6 +116,7 @@ class StandIn:
             (b"cache-control", b"no-cache"),
             (b"x-request-id", b"req-17"),
             (b"x-penstock-target", model.encode()),
+            *([(b"warnings", b"parameter_dropped seed")] if model == "demo/short" else []),
             (b"x-penstock-attempts", b"2" if model == "fast" else b"1"),
         ]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -155,6 +156,9 @@ class StandIn:
         elif model != "demo/cut":
             reason = "length" if model == "demo/short" else "stop"
             yield {"choices": [{"index": 0, "delta": {}, "finish_reason": reason}], "usage": None}
+            if model == "demo/short":
+                yield ": warning usage_estimated the back end counts no tokens"
+                yield ": warning history_lost the thread is gone"
             if model != "demo/code":
                 usage = {"prompt_tokens": 9, "completion_tokens": 214, "total_tokens": 223}
                 yield {"choices": [], "usage": usage}

@@ -173,6 +173,16 @@ def test_the_history_travels_with_the_next_question(visitor: Visitor, gateway: S
     assert second == {"role": "user", "content": "Second"}
 
 
+def test_what_to_know_about_an_answer_is_said(visitor: Visitor) -> None:
+    visitor.choose("short")
+    visitor.ask("Short")
+    notes = visitor.answered("demo/short").locator(".notes li")
+    expect(notes).to_have_text(
+        ["Not obeyed: seed", "The server has lost the earlier turns of this conversation."]
+    )
+    assert "about 214 tokens" in visitor.figures("demo/short")
+
+
 def test_an_edited_question_replaces_its_turn_and_can_be_had_back(
     visitor: Visitor, gateway: StandIn
 ) -> None:

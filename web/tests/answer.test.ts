@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 
-import { eventsOf, waitingOf, waitingWords } from "../src/gateway/answer";
+import { eventsOf, waitingOf, waitingWords, warningOf, warningWords } from "../src/gateway/answer";
 
 const event = (value: unknown) => eventsOf({ kind: "data", text: JSON.stringify(value) });
 
@@ -11,6 +11,8 @@ test.each([
   ["waiting cold_start", "The model is starting"],
   ['waiting loading detail="weights, \\"part 2\\" of 4"', 'Loading: weights, "part 2" of 4'],
   ["waiting loading", "The model is loading"],
+  ['waiting running detail="plugin: search"', "At work: plugin: search"],
+  ["waiting running", "At work"],
   ["waiting tea_time", "Waiting: tea time"],
 ])("%s", (comment, words) => {
   const waiting = waitingOf(comment);
@@ -55,4 +57,20 @@ test("what is no JSON, or JSON of another kind, breaks nothing", () => {
   for (const odd of [null, 1, "x", [], {}, { choices: null }, { choices: [null] }]) {
     expect(event(odd)).toEqual([]);
   }
+});
+
+test.each([
+  ["warning history_lost the thread is gone", "The server has lost the earlier turns"],
+  ["warning parameter_dropped temperature was not obeyed", "Not obeyed: temperature was not"],
+  ["warning odd_thing happened", "odd thing: happened"],
+])("%s", (comment, words) => {
+  const [event] = eventsOf({ kind: "comment", text: comment });
+  expect(event?.type).toBe("warning");
+  expect(event?.type === "warning" && warningWords(event.warning)).toContain(words);
+});
+
+test("an estimate is no note of its own, and the header has no first word", () => {
+  expect(warningWords({ code: "usage_estimated", detail: "" })).toBeUndefined();
+  expect(warningOf("parameter_dropped seed")).toEqual({ code: "parameter_dropped", detail: "seed" });
+  expect(warningOf("")).toBeUndefined();
 });

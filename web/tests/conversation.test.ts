@@ -99,3 +99,10 @@ test("a title is the first line, not too long", () => {
   expect(talk.titleOf("  one\ntwo")).toBe("one");
   expect(talk.titleOf("x".repeat(80))).toHaveLength(60);
 });
+
+test("tokens that the gateway estimated are about so many", () => {
+  let reply = talk.startReply(0);
+  reply = talk.advance(reply, { type: "usage", usage: { prompt_tokens: 1, completion_tokens: 5, estimated: false } }, 1);
+  reply = talk.advance(reply, { type: "warning", warning: { code: "usage_estimated", detail: "" } }, 2);
+  expect(talk.figures(reply).tokens).toEqual({ value: 5, estimated: true });
+});

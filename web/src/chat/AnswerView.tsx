@@ -4,14 +4,14 @@ import { memo } from "preact/compat";
 import { useEffect } from "preact/hooks";
 import type { ComponentChildren } from "preact";
 
-import { waitingWords } from "../gateway/answer";
+import { waitingWords, warningWords } from "../gateway/answer";
 import { sentence, worthRetrying } from "../gateway/failure";
 import { shortName } from "../gateway/models";
 import { Markdown } from "../markdown/Markdown";
 import { duration } from "../status/series";
 import { Icon, IconButton } from "../ui/Icon";
 import { copy } from "../ui/notices";
-import { ending, figures, shownReply, type Answer, type Reply } from "./conversation";
+import { ending, figures, shownReply, warnings, type Answer, type Reply } from "./conversation";
 import { current, retry, show, stop } from "./session";
 
 export const AnswerView = memo(function AnswerView(props: {
@@ -40,6 +40,7 @@ export const AnswerView = memo(function AnswerView(props: {
       <Thinking reply={reply} />
       <Markdown text={reply.text} />
       <Problem reply={reply} model={model} />
+      <Notes reply={reply} />
       <footer>
         <FiguresLine reply={reply} />
         <Tools turnId={turnId} answer={answer} reply={reply} />
@@ -157,6 +158,18 @@ function Problem({ reply, model }: { reply: Reply; model: string }): ComponentCh
       {failure.message && <p class="quiet">It said: {failure.message}</p>}
       {!worthRetrying(failure) && failure.param && <p class="quiet">Field: {failure.param}</p>}
     </div>
+  );
+}
+
+function Notes({ reply }: { reply: Reply }) {
+  const notes = warnings(reply).map(warningWords).filter((words) => words !== undefined);
+  if (notes.length === 0) return null;
+  return (
+    <ul class="notes">
+      {notes.map((words) => (
+        <li key={words}>{words}</li>
+      ))}
+    </ul>
   );
 }
 

@@ -4,7 +4,7 @@
  * A turn holds one question and, for each model that was asked, an answer. Asking again keeps the
  * earlier replies as versions. What a model sees as its history is decided by `history`.
  */
-import type { AnswerEvent, Usage, Waiting } from "../gateway/answer";
+import type { AnswerEvent, Usage, Waiting, Warning } from "../gateway/answer";
 import type { Message, Route } from "../gateway/chat";
 import type { Failure } from "../gateway/failure";
 
@@ -52,6 +52,7 @@ export interface Reply {
   readonly usage?: Usage | undefined;
   readonly failure?: Failure | undefined;
   readonly route?: Route | undefined;
+  readonly warnings?: readonly Warning[] | undefined;
 }
 
 export const MAX_MODELS = 4;
@@ -80,6 +81,8 @@ export function advance(reply: Reply, event: AnswerEvent, at: number): Reply {
       return { ...reply, reasoning: reply.reasoning + event.text, waiting: undefined };
     case "waiting":
       return { ...reply, waiting: event.waiting };
+    case "warning":
+      return { ...reply, warnings: [...(reply.warnings ?? []), event.warning] };
     case "finish":
       return { ...reply, finish: event.reason };
     case "usage":
@@ -228,7 +231,9 @@ export interface Figures {
 }
 
 export function figures(reply: Reply): Figures {
-  const { first, last, usage } = reply;
+  const { first, last } = reply;
+  const guessed = warnings(reply).some((warning) => warning.code === "usage_estimated");
+  const usage = reply.usage && { ...reply.usage, estimated: reply.usage.estimated || guessed };
   const tokens = usage && { value: usage.completion_tokens, estimated: usage.estimated };
   if (first === undefined || last === undefined) return { tokens };
   const took = (last - first) / 1000;
@@ -243,6 +248,12 @@ export function figures(reply: Reply): Figures {
         }
       : undefined;
   return { firstToken: first / 1000, rate, tokens };
+}
+
+/** All that was said about the reply: in headers, and in the stream. */
+export function warnings(reply: Reply): readonly Warning[] {
+  // A conversation of an earlier version of this page has neither.
+  return [...(reply.route?.warnings ?? []), ...(reply.warnings ?? [])];
 }
 
 /** How the reply ended, in words. */

@@ -6,6 +6,7 @@ export type Waiting =
   | { for: "queue"; position?: number | undefined; size?: number | undefined }
   | { for: "cold_start" }
   | { for: "loading"; detail?: string | undefined }
+  | { for: "running"; detail?: string | undefined }
   | { for: "other"; detail: string };
 
 export interface Usage {
@@ -14,7 +15,14 @@ export interface Usage {
   estimated: boolean;
 }
 
+/** What to know about an answer that is whole all the same. */
+export interface Warning {
+  code: string;
+  detail: string;
+}
+
 export type AnswerEvent =
+  | { type: "warning"; warning: Warning }
   | { type: "waiting"; waiting: Waiting }
   | { type: "text"; text: string }
   | { type: "reasoning"; text: string }
@@ -26,7 +34,9 @@ export type AnswerEvent =
 export function eventsOf(frame: Frame): AnswerEvent[] {
   if (frame.kind === "comment") {
     const waiting = waitingOf(frame.text);
-    return waiting ? [{ type: "waiting", waiting }] : [];
+    if (waiting) return [{ type: "waiting", waiting }];
+    const warning = warningOf(frame.text, "warning ");
+    return warning ? [{ type: "warning", warning }] : [];
   }
   if (frame.text.trim() === "[DONE]") return [{ type: "done" }];
   let chunk: Chunk;
@@ -73,8 +83,31 @@ export function waitingOf(comment: string): Waiting | undefined {
     return { for: "queue", position: whole(facts["position"]), size: whole(facts["size"]) };
   }
   if (what === "cold_start") return { for: "cold_start" };
-  if (what === "loading") return { for: "loading", detail: facts["detail"] };
+  if (what === "loading" || what === "running") return { for: what, detail: facts["detail"] };
   return { for: "other", detail: facts["detail"] ?? what.replaceAll("_", " ") };
+}
+
+/** `warning history_lost the thread is gone`; in the header of that name the first word is left out. */
+export function warningOf(text: string, before = ""): Warning | undefined {
+  if (!text.startsWith(before)) return undefined;
+  const [code, ...detail] = text.slice(before.length).trim().split(" ");
+  return code ? { code, detail: detail.join(" ") } : undefined;
+}
+
+/** A warning as a sentence; none for what is shown in another way. */
+export function warningWords(warning: Warning): string | undefined {
+  switch (warning.code) {
+    case "usage_estimated":
+      return undefined;
+    case "text_differs":
+      return "The server's final text differs from what it streamed.";
+    case "history_lost":
+      return "The server has lost the earlier turns of this conversation.";
+    case "parameter_dropped":
+      return `Not obeyed: ${warning.detail}`;
+    default:
+      return `${warning.code.replaceAll("_", " ")}: ${warning.detail}`;
+  }
 }
 
 /** What the answer waits for, in words. */
@@ -89,6 +122,8 @@ export function waitingWords(waiting: Waiting): string {
       return "The model is starting";
     case "loading":
       return waiting.detail ? `Loading: ${waiting.detail}` : "The model is loading";
+    case "running":
+      return waiting.detail ? `At work: ${waiting.detail}` : "At work";
     case "other":
       return `Waiting: ${waiting.detail}`;
   }

@@ -1,5 +1,5 @@
 /** One question to one model, streamed. */
-import { eventsOf, type AnswerEvent } from "./answer";
+import { eventsOf, warningOf, type AnswerEvent, type Warning } from "./answer";
 import { call, GatewayError } from "./calls";
 import { EventStreamDecoder } from "./sse";
 
@@ -20,6 +20,7 @@ export interface Route {
   requestId: string;
   target: string;
   attempts: number;
+  warnings: readonly Warning[];
 }
 
 export interface Listener {
@@ -43,6 +44,10 @@ export async function ask(question: Question, tell: Listener, signal: AbortSigna
     requestId: response.headers.get("x-request-id") ?? "",
     target: response.headers.get("x-penstock-target") ?? "",
     attempts: Number(response.headers.get("x-penstock-attempts") ?? "1"),
+    warnings: (response.headers.get("warnings") ?? "")
+      .split(",")
+      .map((text) => warningOf(text.trim()))
+      .filter((warning) => warning !== undefined),
   });
   if (!response.body) throw cut();
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
