@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import json
 import os
 import re
 import sys
@@ -145,16 +146,22 @@ def helps(command: click.Command, parent: click.Context) -> Iterator[str]:
                 yield from helps(below, context)
 
 
-def fields(path: str, _page: Path) -> str:
+def fields(path: str, page: Path) -> str:
     """The fields of a struct: name, type, default, meaning."""
-    return fields_of(import_from(path))
+    return fields_of(import_from(path), in_a_file=page.name == "configuration.md")
 
 
-def fields_of(struct: type[msgspec.Struct], own: type | None = None) -> str:
-    """A table of the fields; with ``own`` only of those that this class itself declares."""
+def fields_of(
+    struct: type[msgspec.Struct], own: type | None = None, *, in_a_file: bool = False
+) -> str:
+    """A table of the fields; with ``own`` only of those that this class itself declares.
+
+    ``in_a_file`` tells types and defaults as they stand in TOML instead of Python.
+    """
     told = dict(described(struct))
+    kind, default = (toml_kind, toml_default) if in_a_file else (kind_of, default_of)
     rows = (
-        (f"`{field.name}`", kind_of(field.type), default_of(field), told.get(f"`{field.name}`", ""))
+        (f"`{field.name}`", kind(field.type), default(field), told.get(f"`{field.name}`", ""))
         for field in msgspec.structs.fields(struct)
         if own is None or field.name in own.__annotations__
     )
@@ -243,6 +250,24 @@ def kind_of(annotation: object) -> str:
     return f"`{text}`".replace("|", "\\|")
 
 
+def toml_kind(annotation: object) -> str:
+    """A type in the words of TOML."""
+    text = kind_of(annotation).strip("`")
+    if text.startswith("Literal["):
+        return (
+            text.removeprefix("Literal[").removesuffix("]").replace("'", "`").replace(", ", " or ")
+        )
+    return TOML_WORDS.get(text, "table")
+
+
+def toml_default(field: msgspec.structs.FieldInfo) -> str:
+    """A default as it would be written in TOML, or nothing."""
+    default = default_of(field)
+    if not default.startswith("`") or toml_kind(field.type) == "table":
+        return ""
+    return f"`{json.dumps(field.default)}`"
+
+
 def default_of(field: msgspec.structs.FieldInfo) -> str:
     """A default as it would be written, or nothing."""
     if field.default_factory is not msgspec.NODEFAULT:
@@ -282,6 +307,15 @@ def import_from(path: str) -> Any:
     module, _, name = path.rpartition(".")
     return getattr(import_module(module), name)
 
+
+TOML_WORDS = {
+    "str": "string",
+    "int": "integer",
+    "float": "number",
+    "bool": "true or false",
+    "tuple[str, ...]": "list of strings",
+}
+"""What Python's types are called in a file; every other one is a table."""
 
 RENDERERS: dict[str, Callable[[str, Path], str]] = {
     "errors": error_tree,

@@ -92,3 +92,33 @@ def test_vendors_are_rows() -> None:
     openai = "| `openai` | `https://api.openai.com/v1` | `OPENAI_API_KEY` |"
     assert rows[2].startswith(f"{openai} `max_completion_tokens` |")
     assert "| none |" in rows[-1]
+
+
+def test_settings_are_told_in_the_words_of_their_file(
+    page: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Settings(msgspec.Struct):
+        """Settings.
+
+        Attributes:
+            order: which comes first.
+            quiet: say nothing.
+            hosts: where.
+            name: who.
+            limits: bounds.
+        """
+
+        order: Literal["first", "last"] = "first"
+        quiet: bool = False
+        hosts: tuple[str, ...] = ()
+        name: str | None = None
+        limits: dict[str, int] = {}
+
+    monkeypatch.setattr(generate_docs, "import_from", lambda path: Settings)
+    assert generate_docs.fields("any", page.with_name("configuration.md")).splitlines()[2:] == [
+        '| `order` | `first` or `last` | `"first"` | which comes first. |',
+        "| `quiet` | true or false | `false` | say nothing. |",
+        "| `hosts` | list of strings |  | where. |",
+        "| `name` | string |  | who. |",
+        "| `limits` | table |  | bounds. |",
+    ]
