@@ -141,7 +141,7 @@ def _of(path: str, one: Operation, named: dict[Struct, dict[str, Any]]) -> dict[
     kinds = one.text or ("application/json",)
     content = {kind: {"schema": {"type": "string"} if one.text else schema} for kind in kinds}
     if one.stream:
-        content["text/event-stream"] = {"schema": {"type": "string"}}
+        content["text/event-stream"] = {"schema": {"description": "Events, each with JSON."}}
     made["responses"] = {"200": _answer(200, content)} | {
         str(status): _answer(status, _failure(named, one, status)) for status in sorted(one.errors)
     }
