@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from penstock.errors import BadRequestError, ModelNotFoundError, PenstockError
-from penstock.providers import OpenAICompatible
+from penstock.providers import OpenAICompatible, OpenAssistant
 from penstock.providers.results import AsyncResult, SyncResult
 from penstock.sandbox import Sandbox
 from penstock.transport import Session
@@ -97,6 +97,25 @@ async def test_leaving_early_stops_the_remote_side(sandbox: Sandbox, way: str) -
         async with asyncio.timeout(2):
             while session.open_connections or sandbox.state("openai")["open_streams"]:
                 await asyncio.sleep(0.005)
+
+
+async def test_a_cancelled_call_does_not_hold_its_caller_until_the_remote_side_is_clean() -> None:
+    """An answer of this server cannot be stopped, only waited for (openassistant.md section 9)."""
+    words = [{"role": "user", "content": "word " * 28}]
+    cookies = {"next-auth.session-token": "sandbox-oa-session"}
+    async with Sandbox(["openassistant"], pace=0.05) as running:
+        url = running.urls["openassistant"]
+        made = OpenAssistant.create_async_generator("", words, cookies=cookies, base_url=url)
+        await anext(made)
+        asking = asyncio.create_task(made.whole())
+        await asyncio.sleep(0)
+        asking.cancel()
+        async with asyncio.timeout(1):
+            await asyncio.wait([asking])
+        assert asking.cancelled()
+        async with asyncio.timeout(10):
+            while "'deleted': []" in repr(running.state("openassistant")["conversations"]):
+                await asyncio.sleep(0.01)
 
 
 async def test_an_unknown_parameter_is_a_type_error_with_the_nearest_name() -> None:

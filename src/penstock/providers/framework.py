@@ -7,6 +7,7 @@ implementation. No call writes state of a class.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
@@ -34,6 +35,13 @@ from penstock.wire.request import base_url_of
 ProviderFactory = Callable[[Session, ProviderConfig], Provider]
 
 _UNSHOWN = ("cls", "kwargs")
+
+_CLEANUP = 60.0
+"""Seconds that undoing may take on the remote side after a call with a session of its own."""
+_HOLD = 5.0
+"""Seconds of it that the caller waits ..."""
+_HOLD_LEAVING = 0.3
+"""... and that a caller waits who is being cancelled; then it goes on without him."""
 
 
 class _Params:
@@ -184,9 +192,11 @@ class _OwnSession:
         return self._session
 
     async def __aexit__(self, *_: object) -> None:
-        session = self._session
+        session, task = self._session, asyncio.current_task()
         if session is not None:
-            await shielded(lambda: session.aclose(60.0))
+            leaving = task is not None and task.cancelling()
+            wait = _HOLD_LEAVING if leaving else _HOLD
+            await shielded(lambda: session.aclose(_CLEANUP), wait=wait)
 
 
 @asynccontextmanager
