@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -63,10 +64,14 @@ class Raw:
 
 @asynccontextmanager
 async def raw(gateway: Running, *, buffer: int | None = None) -> AsyncIterator[Raw]:
-    """A connection; with ``buffer`` its side takes hardly more than that before it is read."""
+    """A connection; with ``buffer`` the system takes about as many bytes for it, unread."""
+    line = socket.socket(proto=socket.IPPROTO_TCP)
+    if buffer is not None:
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+    line.setblocking(False)
     port = int(gateway.url.rpartition(":")[2])
-    limit = 65536 if buffer is None else buffer
-    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=limit)
+    await asyncio.get_running_loop().sock_connect(line, ("127.0.0.1", port))
+    reader, writer = await asyncio.open_connection(sock=line)
     caller = Raw(reader, writer)
     try:
         yield caller

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -14,6 +13,7 @@ from penstock.client import Client
 from penstock.config import Settings
 from penstock.config.gateway import GatewaySettings
 from penstock.gateway.app import Gateway
+from penstock.gateway.serve import listen
 from penstock.gateway.server import server_of
 from penstock.gateway.view import View
 
@@ -57,7 +57,7 @@ async def running_gateway(
     view = View()
     client = Client(config=config or Settings(), providers=providers, observer=view)
     gateway = Gateway(client, settings, view=view)
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = listen(GatewaySettings(port=0))
     started = asyncio.Event()
     server = server_of(gateway, on_started=started.set)
     async with asyncio.TaskGroup() as group:
