@@ -275,6 +275,30 @@ def test_a_conversation_is_renamed_deleted_and_had_back(visitor: Visitor) -> Non
     expect(visitor.page.locator(".bubble")).to_have_text(["A name"])
 
 
+def test_tabs_share_the_list(visitor: Visitor) -> None:
+    other = visitor.context.new_page()
+    other.goto(visitor.base)
+    visitor.choose("steady")
+    visitor.ask("Seen in both")
+    entry = other.get_by_role("link", name="Seen in both")
+    expect(entry).to_be_visible()
+    visitor.answered("demo/steady")
+    visitor.press("Delete: Seen in both")
+    expect(entry).to_have_count(0)
+    other.close()
+
+
+def test_without_storage_it_works_as_long_as_the_tab(visitor: Visitor) -> None:
+    visitor.page.add_init_script("Object.defineProperty(window, 'indexedDB', {value: undefined})")
+    visitor.page.reload()
+    visitor.choose("steady")
+    visitor.ask("Only here")
+    visitor.answered("demo/steady")
+    visitor.press("New conversation")
+    visitor.page.get_by_role("link", name="Only here").click()
+    assert visitor.text("demo/steady").startswith("A river")
+
+
 def test_closing_the_tab_in_the_middle_keeps_what_came(visitor: Visitor) -> None:
     visitor.choose("endless")
     visitor.ask("Count")
