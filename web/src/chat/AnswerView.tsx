@@ -39,7 +39,12 @@ export const AnswerView = memo(function AnswerView(props: {
       <Waiting reply={reply} />
       <Thinking reply={reply} />
       <Markdown text={reply.text} />
-      <Problem reply={reply} model={model} />
+      <Problem
+        reply={reply}
+        model={model}
+        last={answer.shown === answer.versions.length - 1}
+        onRetry={() => retry(turnId, model)}
+      />
       <Notes reply={reply} />
       <footer>
         <FiguresLine reply={reply} />
@@ -146,8 +151,15 @@ function Thinking({ reply }: { reply: Reply }) {
   );
 }
 
-function Problem({ reply, model }: { reply: Reply; model: string }): ComponentChildren {
-  const { failure } = reply;
+function Problem(props: {
+  reply: Reply;
+  model: string;
+  /** No later version of this answer exists. */
+  last: boolean;
+  onRetry: () => void;
+}): ComponentChildren {
+  const { model } = props;
+  const { failure } = props.reply;
   if (!failure) return null;
   return (
     <div class="failure" role="alert">
@@ -156,7 +168,11 @@ function Problem({ reply, model }: { reply: Reply; model: string }): ComponentCh
         <span>{sentence(failure, model)}</span>
       </p>
       {failure.message && <p class="quiet">It said: {failure.message}</p>}
-      {!worthRetrying(failure) && failure.param && <p class="quiet">Field: {failure.param}</p>}
+      {props.last && worthRetrying(failure) && (
+        <button type="button" class="secondary" onClick={props.onRetry}>
+          Try again
+        </button>
+      )}
     </div>
   );
 }
