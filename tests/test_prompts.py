@@ -121,6 +121,10 @@ def test_format_prompt() -> None:
     assert format_prompt([user(" one ")]) == " one "
     assert format_prompt([user("one")], add_special_tokens=True) == "User: one\nAssistant:"
     assert format_prompt([user([{"type": "text", "text": "x"}])]) == "x"
+    image = {"type": "image_url", "image_url": {"url": "http://example.org/a.png"}}
+    parts = [{"type": "text", "text": "x"}, image, {"type": "text", "text": "y"}]
+    assert format_prompt([user(parts)]) == "xy"
+    assert get_last_user_message([user(parts)]) == "xy"
     with pytest.raises(ValueError, match="no messages"):
         format_prompt([])
     with pytest.raises(ValueError, match="no messages"):

@@ -26,6 +26,8 @@ from penstock.types import (
 
 _DATA_URL = re.compile(r"data:([\w.+-]+/[\w.+-]+)?((?:;[^,;]*)*),(.*)", re.DOTALL)
 
+_TEXTS = ("text", "input_text")
+
 Media = Sequence[tuple[bytes, str]]
 """Images beside the messages: their bytes and file names."""
 
@@ -117,7 +119,7 @@ def _part(part: object, where: str) -> Part:
     if isinstance(part, Mapping):
         kind = part.get("type")
         text = part.get("text")
-        if kind in ("text", "input_text") and isinstance(text, str):
+        if kind in _TEXTS and isinstance(text, str):
             return TextPart(text)
         image = part.get("image_url")
         url = image.get("url") if isinstance(image, Mapping) else image
@@ -207,7 +209,7 @@ def format_prompt(messages: Messages, add_special_tokens: bool = False) -> str:
     """
     if not messages:
         raise ValueError("there are no messages to format")
-    return fold(parse_messages(messages), add_special_tokens)
+    return fold(_texts(messages), add_special_tokens)
 
 
 def last_user_text(messages: Sequence[Message]) -> str:
@@ -222,7 +224,22 @@ def last_user_text(messages: Sequence[Message]) -> str:
 
 def get_last_user_message(messages: Messages) -> str:
     """The trailing run of user messages, stripped, joined by LF. The list is not changed."""
-    return last_user_text(parse_messages(messages)) if messages else ""
+    return last_user_text(_texts(messages)) if messages else ""
+
+
+def _texts(messages: Messages) -> tuple[Message, ...]:
+    """The messages without parts that are no text: nothing is sent, so none is looked at."""
+    if isinstance(messages, str):
+        return parse_messages(messages)
+    return parse_messages([_without_images(message) for message in messages])
+
+
+def _without_images(message: Any) -> Any:
+    content = message.get("content") if isinstance(message, Mapping) else None
+    if not isinstance(content, list | tuple):
+        return message
+    kept = [p for p in content if not (isinstance(p, Mapping) and p.get("type") not in _TEXTS)]
+    return {**message, "content": kept}
 
 
 def new_turn(messages: Sequence[Message]) -> tuple[Message, ...]:

@@ -205,6 +205,9 @@ def test_get_dict_is_json() -> None:
     assert data["name"] == "OpenAICompatible"
     assert data["working"] is True
     assert data["needs_auth"] is False
+    assert (data["models"], data["model_aliases"]) == ([], {})
+    OpenAICompatible.get_dict()["models"].append("mine")
+    assert OpenAICompatible.models == []
 
 
 def test_model_names() -> None:

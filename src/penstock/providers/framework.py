@@ -133,6 +133,8 @@ class AsyncGeneratorProvider:
             "supports_system_message": cls.supports_system_message,
             "supports_message_history": cls.supports_message_history,
             "default_model": cls.default_model,
+            "models": list(cls.models),
+            "model_aliases": dict(cls.model_aliases),
         }
 
     @classmethod

@@ -88,6 +88,8 @@ def test_attributes() -> None:
         "supports_system_message": False,
         "supports_message_history": True,
         "default_model": FULL,
+        "models": H2o.models,
+        "model_aliases": H2o.model_aliases,
     }
     assert json.dumps(H2o.get_dict())
     assert H2o.model == FULL

@@ -217,7 +217,7 @@ async def test_the_other_parameters_reach_the_model(server: Upstream) -> None:
 
 async def test_a_missing_key_is_told_by_the_first_item() -> None:
     made = Replicate.create_async_generator(MODEL, QUESTION)
-    with pytest.raises(MissingAuthError, match="api_key is missing"):
+    with pytest.raises(MissingAuthError, match="api_key is missing; give the call api_key="):
         await anext(made)
     with pytest.raises(MissingAuthError):
         await Replicate.create_async(MODEL, QUESTION, api_key="")

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from penstock.errors import MissingAuthError
 from penstock.prompts import Media
 from penstock.providers.framework import (
     AsyncGeneratorProvider,
@@ -103,6 +104,13 @@ class Replicate(AsyncGeneratorProvider, ProviderModelMixin):
         name = cls.get_model(model)
 
         def request() -> ChatRequest:
+            if cls.needs_auth and not api_key and dialect != "cog":
+                # The class reads no environment, so no variable is named (framework.md section 5).
+                raise MissingAuthError(
+                    f"api_key is missing; give the call api_key=, a token of {cls.login_url}",
+                    provider=cls.provider_name,
+                    param="api_key",
+                )
             made = request_of(name, messages, media=media, sampling=sampling, extra=extra_data)
             if system_prompt is None:
                 return made
