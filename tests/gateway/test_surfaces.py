@@ -215,7 +215,7 @@ def test_what_a_back_end_knows_travels() -> None:
 
 
 def test_an_upstream_of_the_same_protocol_gets_everything_else_as_it_came() -> None:
-    members = {
+    members: dict[str, Any] = {
         "response_format": {"type": "json_object"},
         "whatever": [1],
         "user": "u",

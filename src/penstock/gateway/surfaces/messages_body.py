@@ -13,6 +13,7 @@ import msgspec
 from penstock.gateway.surfaces.body import converted
 from penstock.gateway.surfaces.honoured import Chooser, stop_texts
 from penstock.gateway.surfaces.surface import Asked, wrong
+from penstock.gateway.surfaces.translated import from_messages, merged
 from penstock.prompts import parse_messages
 from penstock.types import Capabilities, ChatRequest, Message, Sampling, Tool, ToolCallPart
 
@@ -84,7 +85,8 @@ def ask_messages(
         BadRequestError: a parameter can be honoured neither there nor here.
     """
     choose = Chooser(body.model, lenient=lenient)
-    choose.check_rest(given, _KNOWN, _HARMLESS)
+    said = from_messages(given) if able.chat_completions else {}
+    choose.check_rest(given, _KNOWN | said.keys(), _HARMLESS)
     values = {
         name: value
         for name in ("temperature", "top_p", "top_k")
@@ -95,7 +97,9 @@ def ask_messages(
         sampling["max_tokens"] = body.max_tokens
     else:
         choose.dropped.append("max_tokens")
-    tools = () if given.get("tool_choice") == {"type": "none"} else body.tools or ()
+    tools = body.tools or ()
+    if given.get("tool_choice") == {"type": "none"} and not able.chat_completions:
+        tools = ()
     if tools and not able.tools:
         choose.refuse("tools", f"tools are not supported by the back end of {body.model[:80]}")
     system = _system(body.system)
@@ -106,6 +110,7 @@ def ask_messages(
             messages=(*system, *turns),
             sampling=Sampling(**sampling),
             tools=_tools(tools) if able.tools else (),
+            extra=merged(said, tools=bool(tools)),
             stream=bool(body.stream),
         ),
         stream=bool(body.stream),

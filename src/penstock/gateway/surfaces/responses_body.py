@@ -15,6 +15,7 @@ from penstock.errors import BadRequestError
 from penstock.gateway.surfaces.body import converted
 from penstock.gateway.surfaces.honoured import Chooser
 from penstock.gateway.surfaces.surface import Asked, wrong
+from penstock.gateway.surfaces.translated import from_responses, merged
 from penstock.prompts import parse_messages
 from penstock.types import Capabilities, ChatRequest, Message, Sampling, Tool, ToolCallPart
 
@@ -45,6 +46,7 @@ class _Tool(msgspec.Struct):
     name: str = ""
     description: str | None = None
     parameters: dict[str, Any] | None = None
+    strict: bool | None = None
 
 
 class ResponsesBody(msgspec.Struct):
@@ -91,7 +93,8 @@ def ask_responses(
         BadRequestError: a parameter can be honoured neither there nor here.
     """
     choose = Chooser(body.model, lenient=lenient)
-    choose.check_rest(given, _KNOWN, _HARMLESS)
+    said = from_responses(given) if able.chat_completions else {}
+    choose.check_rest(given, _KNOWN | said.keys(), _HARMLESS)
     values: dict[str, Any] = {
         name: value
         for name in ("temperature", "top_p")
@@ -105,7 +108,9 @@ def ask_responses(
                 "max_output_tokens",
                 f"max_output_tokens is not supported by the back end of {body.model[:80]}",
             )
-    tools = () if given.get("tool_choice") == "none" else body.tools or ()
+    tools = body.tools or ()
+    if given.get("tool_choice") == "none" and not able.chat_completions:
+        tools = ()
     if tools and not able.tools:
         choose.refuse("tools", f"tools are not supported by the back end of {body.model[:80]}")
     return Asked(
@@ -114,6 +119,7 @@ def ask_responses(
             messages=_messages(body),
             sampling=Sampling(**choose.sampling(values, able)),
             tools=_tools(tools, choose) if able.tools else (),
+            extra=merged(said, tools=bool(tools)) | _strict(tools, able),
             stream=bool(body.stream),
         ),
         stream=bool(body.stream),
@@ -192,6 +198,19 @@ def _part(part: Mapping[str, Any]) -> dict[str, Any]:
     if kind == "input_image":
         return {"type": "image_url", "image_url": {"url": part.get("image_url")}}
     raise wrong(f"content of type {str(kind)[:40]!r} is not supported", "input")
+
+
+def _strict(tools: Sequence[_Tool], able: Capabilities) -> dict[str, Any]:
+    """The tools as chat completions have them, where one of them is to be kept to its schema."""
+    if not (able.chat_completions and any(tool.strict for tool in tools)):
+        return {}
+    named = ("name", "description", "parameters", "strict")
+    functions = [
+        {name: value for name in named if (value := getattr(tool, name)) is not None}
+        for tool in tools
+        if tool.type == "function"
+    ]
+    return {"tools": [{"type": "function", "function": each} for each in functions]}
 
 
 def _tools(tools: Sequence[_Tool], choose: Chooser) -> tuple[Tool, ...]:
