@@ -38,6 +38,7 @@ PIP_INSTALL = ["-m", "pip", "install", "--require-hashes", "--no-deps", "--quiet
 LOCKS = {
     "dev.txt": ["--group", "dev", "--extra", "socks"],
     "base.txt": [],
+    "gateway.txt": ["--extra", "gateway", "--extra", "otel"],
     "uv.txt": ["--no-deps", "-"],
 }
 
