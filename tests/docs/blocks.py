@@ -13,9 +13,10 @@ import msgspec
 
 FENCE = re.compile(r"^(?P<indent> *)(?P<ticks>`{3,})(?P<language>\S*)[^`]*$")
 MARK = re.compile(r"^ *<!-- test: (?P<word>\w+) ?(?P<rest>.*?) -->$")
-WORDS = frozenset({"sandbox", "file", "exit", "skip"})
+WORDS = frozenset({"sandbox", "file", "exit", "skip", "client"})
 SHOWN_ONLY = frozenset({"text", "http"})
-LANGUAGES = frozenset({"python", "console", "toml", "json"}) | SHOWN_ONLY
+OF_CLIENTS = frozenset({"yaml", "javascript"})
+LANGUAGES = frozenset({"python", "console", "toml", "json"}) | OF_CLIENTS | SHOWN_ONLY
 
 
 class Block(msgspec.Struct, frozen=True):

@@ -25,6 +25,8 @@ from tests.docs.blocks import Block, blocks_of, commands_of, pages, shows
 ROOT = Path(__file__).resolve().parents[2]
 Settings = dict[str, dict[str, str]]
 COMMAND_LIMIT = 30.0
+GUIDE_OF_CLIENTS = "gateway-clients.md"
+"""What stands there for foreign clients is run by tests/foreign/test_gateway_guide.py."""
 
 
 class Page:
@@ -156,6 +158,9 @@ def test_blocks_of_the_page_run(path: Path, request: pytest.FixtureRequest) -> N
             request.getfixturevalue("sandbox")
         if "skip" in block.marks:
             assert block.marks["skip"], f"line {block.line}: a skipped block says why"
+            continue
+        if "client" in block.marks:
+            assert path.name == GUIDE_OF_CLIENTS, f"line {block.line}: nothing runs this one"
             continue
         try:
             page.run(block)

@@ -51,7 +51,7 @@ class Place(NamedTuple):
 
     Attributes:
         url: of a gateway that wants no key.
-        keyed: of one that wants ``key``.
+        keyed: of one that wants ``key`` and estimates tokens that nobody counts.
         states: back end -> where it tells what is going on there.
     """
 

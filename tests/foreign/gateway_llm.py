@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -14,7 +15,7 @@ MODELS = """
 - model_id: {id}
   model_name: {name}
   api_base: {url}/v1
-  api_key_name: penstock
+  api_key_name: {key}
 """
 IDS = {
     "openai": MODEL,
@@ -27,9 +28,10 @@ HOME = Path(tempfile.mkdtemp(prefix="llm-"))
 
 def command(place: Place, *words: str) -> tuple[list[str], dict[str, str]]:
     """The command line and its environment, with the models made known."""
-    rows = [MODELS.format(id=id, name=name, url=place.url) for id, name in IDS.items()]
+    rows = [MODELS.format(id=id, name=name, url=place.url, key="any") for id, name in IDS.items()]
+    rows.append(MODELS.format(id="estimated", name=H2O, url=place.keyed, key="own"))
     (HOME / "extra-openai-models.yaml").write_text("".join(rows), "utf-8")
-    (HOME / "keys.json").write_text('{"penstock": "any"}', "utf-8")
+    (HOME / "keys.json").write_text(json.dumps({"any": "any", "own": place.key}), "utf-8")
     settings = {"LLM_USER_PATH": str(HOME), "HOME": str(HOME), "PYTHONUTF8": "1"}
     return [sys.executable, "-m", "llm", *words], {**os.environ, **settings}
 
@@ -60,6 +62,14 @@ def stream(place: Place) -> object:
     return asked(place, "-m", "h2o", QUESTION).stdout
 
 
+def uncounted(place: Place) -> object:
+    """A back end that counts no tokens: whole answers need the gateway's estimate."""
+    return {
+        "whole": asked(place, "-m", "estimated", "--no-stream", QUESTION).stdout,
+        "marked": '"estimated": true' in asked(place, "logs", "-n", "1", "--json").stdout,
+    }
+
+
 def continued(place: Place) -> object:
     """The second turn brings the first along."""
     asked(place, "-m", "chatui", "First")
@@ -87,4 +97,4 @@ def interrupted(place: Place) -> object:
 
 
 if __name__ == "__main__":
-    run(listed, plain, stream, continued, refused, interrupted)
+    run(listed, plain, stream, uncounted, continued, refused, interrupted)

@@ -70,7 +70,8 @@ async def _serving() -> AsyncIterator[Place]:
         await stack.enter_async_context(sandbox)
         providers = _providers(sandbox)
         plain = await stack.enter_async_context(running_gateway(providers))
-        settings = GatewaySettings(keys={"tester": GatewayKey(hash=hash_of(KEY))})
+        keys = {"tester": GatewayKey(hash=hash_of(KEY))}
+        settings = GatewaySettings(keys=keys, estimate_usage=True)
         keyed = await stack.enter_async_context(running_gateway(providers, settings))
         states = {name: f"{_origin(sandbox.urls[name])}/_sandbox/state" for name in BACKENDS}
         yield Place(url=plain.url, keyed=keyed.url, key=KEY, states=states)

@@ -182,6 +182,7 @@ LLM: Mapping[str, Any] = {
     "listed": [True, True, True, True],
     "plain": f"{QUESTION}\n",
     "stream": f"{QUESTION}\n",
+    "uncounted": {"whole": f"{QUESTION}\n", "marked": True},
     "continued": "User: First\nAssistant: First\nUser: Second\nAssistant:\n",
     "refused": {"wrong": [1, True], "broken": [1, True]},
     "interrupted": [HOLD, True],
