@@ -231,6 +231,24 @@ def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
             ),
         ),
         (
+            '[providers.h2o]\nproxy = "http://u:geheim@"',
+            (
+                "penstock.toml:2: providers.h2o.proxy: proxy must be a URL such as "
+                "http://host:3128 or socks5://user:password@host:1080"
+            ),
+        ),
+        (
+            '[connection]\nproxy = "localhost:3128"',
+            (
+                "penstock.toml:2: connection.proxy: proxy must be a URL such as "
+                "http://host:3128 or socks5://user:password@host:1080"
+            ),
+        ),
+        (
+            "# mine\n[provider.h2o]\ntimeout = 1",
+            "penstock.toml:2: provider: there is no such setting; did you mean providers?",
+        ),
+        (
             "[conection]",
             "penstock.toml:1: conection: there is no such setting; did you mean connection?",
         ),

@@ -27,8 +27,10 @@ def line_of(text: str, key: str) -> int:
             path = section + parts_of(pair.group(1))
         else:
             continue
-        if wanted[: len(path)] == path and len(path) > best_depth:
-            best, best_depth = number, len(path)
+        common = path[: len(wanted)]  # a table may be there only by what is below it
+        depth = 2 * len(common) + (common == path)
+        if wanted[: len(common)] == common and depth > best_depth:
+            best, best_depth = number, depth
     return best
 
 

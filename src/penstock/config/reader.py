@@ -28,7 +28,7 @@ from penstock.config.settings import (
 from penstock.errors import BadRequestError, ConfigError
 from penstock.provider import ProviderConfig, SessionConfig
 from penstock.types import Timeouts
-from penstock.wire.request import base_url_of
+from penstock.wire.request import base_url_of, proxy_scheme
 
 FILE_NAME = "penstock.toml"
 T = TypeVar("T")
@@ -232,6 +232,8 @@ class _Reader:
         base_url = table.base_url
         if base_url is not None:
             base_url = self._checked(f"{key}.base_url", base_url_of, base_url)
+        if table.proxy:
+            self._checked(f"{key}.proxy", proxy_scheme, table.proxy)
         return ProviderConfig(
             name=name,
             base_url=base_url,
@@ -277,6 +279,8 @@ class _Reader:
             listed = no_proxy or self._variable_of("connection.no_proxy", "NO_PROXY") or ""
             if isinstance(listed, str):
                 no_proxy = tuple(filter(None, (item.strip() for item in listed.split(","))))
+        if proxy:
+            self._checked("connection.proxy", proxy_scheme, proxy)
         return SessionConfig(
             proxy=proxy,
             no_proxy=no_proxy,
@@ -360,6 +364,8 @@ class _Reader:
         if origin is None:
             below = (o for k, o in self._origins.items() if k.startswith(f"{key}."))
             origin = next(below, None)
+            if origin is not None and origin.startswith(f"{self._file}:"):
+                origin = self._place(key)
         if origin is None and self._file is not None:
             origin = self._place(key)
         where = f"{origin}: " if origin else ""

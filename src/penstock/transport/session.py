@@ -35,7 +35,13 @@ from penstock.transport.limits import Limits
 from penstock.transport.outbox import Outbox
 from penstock.wire.encoding import ContentDecoder
 from penstock.wire.no_proxy import is_direct
-from penstock.wire.request import HttpRequest, check_sendable, credentials_of, credentials_of_url
+from penstock.wire.request import (
+    HttpRequest,
+    check_sendable,
+    credentials_of,
+    credentials_of_url,
+    proxy_scheme,
+)
 
 USER_AGENT = "penstock/0.1"
 MAX_ERROR_BODY = 64 << 10
@@ -47,7 +53,6 @@ MAX_HUSHED = 500
 _LONGEST_CHAIN = 20
 _LARGE = 1 << 20  # the library warns of longer uploads in one piece
 _MAX_REDIRECTS = 3
-_PROXY_SCHEMES = ("http", "https", "socks4", "socks5", "socks5h")
 
 
 class Response:
@@ -183,7 +188,7 @@ class Session:
         self.outbox = Outbox(self.discreet)
         self.memory: dict[tuple[str, ...], Any] = {}
         if self._config.proxy:
-            check_proxy(self._config.proxy)
+            proxy_scheme(self._config.proxy)
 
     async def __aenter__(self) -> Self:
         return self
@@ -338,7 +343,7 @@ class Session:
         chosen = proxy or (None if is_direct(host, self._config.no_proxy) else self._config.proxy)
         if chosen is None:
             return self._pooled("", None), {}
-        scheme = check_proxy(chosen)
+        scheme = proxy_scheme(chosen)
         self.hush(credentials_of_url(chosen))
         if scheme.startswith("socks"):
             return self._pooled(chosen, chosen), {}
@@ -363,22 +368,6 @@ class Session:
                 read_bufsize=1 << 16,
             )
         return pool
-
-
-def check_proxy(proxy: str) -> str:
-    """The scheme of a proxy URL.
-
-    Raises:
-        BadRequestError: it is not one; its text is not shown, for it may hold a password.
-    """
-    with suppress(ValueError):
-        parts = urlsplit(proxy)
-        if parts.scheme in _PROXY_SCHEMES and parts.hostname and parts.port != 0:
-            return parts.scheme
-    raise BadRequestError(
-        "proxy must be a URL such as http://host:3128 or socks5://user:password@host:1080",
-        param="proxy",
-    )
 
 
 def _redirect(request: HttpRequest, response: Response) -> HttpRequest | None:

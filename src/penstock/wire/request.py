@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 from urllib.parse import SplitResult, quote, unquote, urlencode, urlsplit
 
@@ -19,6 +20,7 @@ from penstock.errors import BadRequestError, ProtocolError
 from penstock.types import Value
 from penstock.wire.decoder import JSON_ERRORS, bad_payload
 
+_PROXY_SCHEMES = ("http", "https", "socks4", "socks5", "socks5h")
 _SEGMENT = re.compile(r"[A-Za-z0-9._:~@+-]{1,256}")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
 _PLAIN_HEADERS = frozenset(
@@ -114,6 +116,22 @@ def base_url_of(text: str) -> str:
             "base_url must not hold credentials, a query or a fragment", param="base_url"
         )
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
+
+
+def proxy_scheme(proxy: str) -> str:
+    """The scheme of a proxy URL.
+
+    Raises:
+        BadRequestError: it is not one; its text is not shown, for it may hold a password.
+    """
+    with suppress(ValueError):
+        parts = urlsplit(proxy)
+        if parts.scheme in _PROXY_SCHEMES and parts.hostname and parts.port != 0:
+            return parts.scheme
+    raise BadRequestError(
+        "proxy must be a URL such as http://host:3128 or socks5://user:password@host:1080",
+        param="proxy",
+    )
 
 
 def origin_of(url: str) -> str:
