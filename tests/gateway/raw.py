@@ -64,7 +64,7 @@ class Raw:
 
 @asynccontextmanager
 async def raw(gateway: Running, *, buffer: int | None = None) -> AsyncIterator[Raw]:
-    """A connection; with ``buffer`` the system takes about as many bytes for it, unread."""
+    """A connection; with ``buffer`` nothing is read, and the system takes about as many bytes."""
     line = socket.socket(proto=socket.IPPROTO_TCP)
     if buffer is not None:
         line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
@@ -72,6 +72,9 @@ async def raw(gateway: Running, *, buffer: int | None = None) -> AsyncIterator[R
     port = int(gateway.url.rpartition(":")[2])
     await asyncio.get_running_loop().sock_connect(line, ("127.0.0.1", port))
     reader, writer = await asyncio.open_connection(sock=line)
+    if buffer is not None:
+        assert isinstance(writer.transport, asyncio.Transport)
+        writer.transport.pause_reading()
     caller = Raw(reader, writer)
     try:
         yield caller

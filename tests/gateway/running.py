@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -52,12 +53,18 @@ async def running_gateway(
     settings: GatewaySettings | None = None,
     *,
     config: Settings | None = None,
+    buffer: int | None = None,
 ) -> AsyncIterator[Running]:
-    """A gateway whose providers are ``providers``, on a free port of loopback."""
+    """A gateway whose providers are ``providers``, on a free port of loopback.
+
+    With ``buffer`` the system takes about as many bytes from it that its callers do not read.
+    """
     view = View()
     client = Client(config=config or Settings(), providers=providers, observer=view)
     gateway = Gateway(client, settings, view=view)
     listener = listen(GatewaySettings(port=0))
+    if buffer is not None:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer)
     started = asyncio.Event()
     server = server_of(gateway, on_started=started.set)
     async with asyncio.TaskGroup() as group:

@@ -262,6 +262,17 @@ async def test_a_declared_length_is_refused_before_the_body_is_read(gateway: Run
     await alive(gateway)
 
 
+async def test_who_sends_all_of_a_refused_body_still_reads_the_answer(gateway: Running) -> None:
+    for _ in range(5):
+        async with raw(gateway) as caller:
+            head = request("POST", "/v1/chat/completions", "Content-Length: 3000000")
+            await caller.send(head)
+            sent = asyncio.create_task(caller.send(b"x" * 3_000_000))
+            assert (await caller.answer())[0] == 413
+            await sent
+            assert await caller.some() == b"", "closed in order, not reset"
+
+
 async def test_a_body_without_a_length_is_counted_while_it_is_read(gateway: Running) -> None:
     async with raw(gateway) as caller:
         await caller.send(request("POST", "/v1/chat/completions", "Transfer-Encoding: chunked"))

@@ -312,26 +312,30 @@ async def test_a_caller_who_does_not_read_stops_the_upstream_and_is_given_up(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for its connections")
-async def test_an_answer_that_is_not_read_does_not_keep_its_connection(sandbox: Sandbox) -> None:
-    text = "x" * 12_000_000
-    body = json.dumps({"choices": [{"index": 0, "message": {"content": text}}]}).encode()
+@pytest.mark.parametrize(
+    "size", [pytest.param(60_000, id="below the mark"), pytest.param(2_000_000, id="above it")]
+)
+async def test_an_answer_that_is_not_read_does_not_keep_its_connection(size: int) -> None:
+    body = json.dumps({"choices": [{"index": 0, "message": {"content": "x" * size}}]}).encode()
+
+    asked = asyncio.Event()
 
     async def upstream(peer: Peer) -> None:
         while True:
             await peer.request()
+            asked.set()
             await peer.answer(body, 200, "Content-Type: application/json")
 
     limits = GatewaySettings(limits=Limits(write=0.3))
     async with (
         scripted(upstream) as server,
-        running_gateway({"mine": {"base_url": f"{server.url}/v1"}}, limits) as gateway,
+        running_gateway({"mine": {"base_url": f"{server.url}/v1"}}, limits, buffer=4096) as gateway,
         raw(gateway, buffer=4096) as caller,
     ):
         await caller.send(question("mine/x"))
-        async with asyncio.timeout(PATIENCE):
-            while not gateway.gateway.open_streams:
-                await asyncio.sleep(0.005)
+        await asked.wait()
         await quiet(gateway)
+        assert is_connected(caller)
         async with asyncio.timeout(PATIENCE):
             while is_connected(caller):
                 await asyncio.sleep(0.02)
