@@ -25,7 +25,11 @@ _MARKS = {True: "pass", False: "FAIL", None: "-"}
 def main(arguments: Sequence[str] | None = None) -> int:
     """Ask all rows, or those that were named, and print what was seen."""
     options = _options(arguments)
-    results = asyncio.run(_asked(options))
+    try:
+        results = asyncio.run(_asked(options))
+    except OSError as error:
+        print(f"the scripted upstream cannot listen: {error.strerror}", file=sys.stderr)
+        return 2
     if options.json:
         print(json.dumps([result.plain() for result in results], indent=1))
     else:
