@@ -242,6 +242,23 @@ def library(argument: str, page: Path) -> str:
     return rendered_by(argument, page)
 
 
+def metric_table(_: str, _page: Path) -> str:
+    """The metrics of the gateway."""
+    every = import_from("tools.metrics_reference.told")()
+    return table(
+        ("metric", "type", "labels", "meaning"),
+        (
+            (
+                f"`{one.name}`",
+                one.kind,
+                ", ".join(f"`{label}`" for label in one.labels),
+                one.meaning,
+            )
+            for one in every
+        ),
+    )
+
+
 def kind_of(annotation: object) -> str:
     """A type as a reader of the configuration would say it."""
     text = getattr(annotation, "__name__", "") if isinstance(annotation, type) else str(annotation)
@@ -323,6 +340,7 @@ RENDERERS: dict[str, Callable[[str, Path], str]] = {
     "cli": command_help,
     "fields": fields,
     "library": library,
+    "metrics": metric_table,
     "sandbox-faults": sandbox_faults,
     "sandbox-own-faults": sandbox_own_faults,
     "sandbox-options": sandbox_options,

@@ -18,10 +18,7 @@ from click.testing import CliRunner
 
 from penstock.cli.main import cli
 from penstock.config.gateway import Limits
-from penstock.gateway.exchange import Exchange
-from penstock.gateway.metrics import Live, Metrics
-from penstock.observe import AttemptEnded
-from penstock.types import Usage
+from tools.metrics_reference import families
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
@@ -36,19 +33,8 @@ SCRAPED = {"instance", "job", "worker"}
 
 
 def told_metrics() -> dict[str, set[str]]:
-    """Sample name -> its labels, of a gateway that has done everything once."""
-    live = Live(1, True, 0, 0, {"h2o/x": "closed"}, {"h2o/x": 1})
-    metrics = Metrics(lambda: live)
-    metrics.names.admit("h2o/x")
-    usage = Usage(prompt_tokens=1, completion_tokens=2)
-    metrics.ended(AttemptEnded("r", "h2o/x", 2, 1.0, None, 0.1, 0.5, 3, usage, True))
-    exchange = Exchange({"method": "POST", "path": "/v1/chat/completions", "headers": []}, 0.0)
-    exchange.status = 400
-    metrics.request(exchange, exchange.path, 1.0)
-    exchange.model = exchange.target = "h2o/x"
-    exchange.first_content, exchange.usage = 0.5, usage
-    metrics.request(exchange, exchange.path, 1.0)
-    samples = [sample for family in metrics.families() for sample in family.samples]
+    """Sample name -> its labels."""
+    samples = [sample for family in families() for sample in family.samples]
     return {name: set(labels) for name, labels, _ in samples}
 
 
@@ -149,7 +135,8 @@ def test_the_unit_runs_our_command_and_waits_long_enough_for_its_end() -> None:
     assert given["ExecReload"] == ["/bin/kill -HUP $MAINPID"]
     # Answers under way, then cleanups, then the server's own end.
     assert int(given["TimeoutStopSec"][0]) >= Limits().drain + 10 + 5
-    assert given["DynamicUser"] == given["NoNewPrivileges"] == ["yes"]
+    assert given["User"] == ["penstock"]
+    assert given["NoNewPrivileges"] == ["yes"]
     assert given["CapabilityBoundingSet"] == [""]
     assert given["ProtectSystem"] == ["strict"]
 
