@@ -1,7 +1,8 @@
 """The load: raw connections that count tokens, at the price of reading.
 
-Run as ``python -m benchmarks.gateway.load URL MODEL KIND N TOKENS [KEY]``; prints one line of JSON:
-tokens (or answers) that came, seconds, and the time to the first token of each connection.
+Run as ``python -m benchmarks.gateway.load URL MODEL KIND N TOKENS KEY [HEADER...]``; prints one
+line of JSON: tokens (or answers) that came, seconds, and the time to the first token. Of the kind
+``idle`` it prints that as soon as each stream has brought a token, and leaves when its input ends.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ class Reader(asyncio.Protocol):
         self.tokens = 0
         self.answers = 0
         self.first: float | None = None
+        self.begun: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -55,6 +57,7 @@ class Reader(asyncio.Protocol):
             self.tokens += joined.count(self._token)
             if self.first is None and self._token in joined:
                 self.first = time.perf_counter() - self._asked
+                self.begun.set_result(None)
             over = joined.endswith(b"\r\n0\r\n\r\n")
             cut = joined.rfind(self._token)
             self._tail = joined[-keep:] if cut < len(joined) - keep else joined[cut + keep + 1 :]
@@ -71,7 +74,7 @@ class Reader(asyncio.Protocol):
                 self._transport.close()
 
 
-async def main(url: str, model: str, kind: str, count: int, tokens: int, key: str) -> None:
+async def main(url: str, model: str, kind: str, count: int, tokens: int, *head: str) -> None:
     """Ask, wait, report."""
     stream = kind != "plain"
     body = json.dumps(
@@ -83,9 +86,12 @@ async def main(url: str, model: str, kind: str, count: int, tokens: int, key: st
         }
     ).encode()
     place = urlsplit(url)
+    key, *further = head
+    more = "".join(f"{header}\r\n" for header in further)
     request = (
         f"POST {place.path}/chat/completions HTTP/1.1\r\nhost: {place.netloc}\r\n"
         f"content-type: application/json\r\nauthorization: Bearer {key}\r\n"
+        f"{more}"
         f"content-length: {len(body)}\r\n\r\n"
     ).encode() + body
     loop = asyncio.get_running_loop()
@@ -99,7 +105,8 @@ async def main(url: str, model: str, kind: str, count: int, tokens: int, key: st
             place.port or 80,
         )
         readers.append(reader)
-    await asyncio.wait([reader.done for reader in readers], timeout=120)
+    awaited = [reader.begun if kind == "idle" else reader.done for reader in readers]
+    await asyncio.wait(awaited, timeout=120)
     seconds = time.perf_counter() - start
     firsts = [reader.first for reader in readers if reader.first is not None]
     print(
@@ -111,10 +118,13 @@ async def main(url: str, model: str, kind: str, count: int, tokens: int, key: st
                 "first_ms": statistics.median(firsts) * 1000 if firsts else None,
                 "first_ms_worst": max(firsts) * 1000 if firsts else None,
             }
-        )
+        ),
+        flush=True,
     )
+    if kind == "idle":
+        await loop.run_in_executor(None, sys.stdin.read)
 
 
 if __name__ == "__main__":
-    url, model, kind, count, tokens, *rest = sys.argv[1:]
-    uvloop.run(main(url, model, kind, int(count), int(tokens), rest[0] if rest else "none"))
+    url, model, kind, count, tokens, *head = sys.argv[1:]
+    uvloop.run(main(url, model, kind, int(count), int(tokens), *head))

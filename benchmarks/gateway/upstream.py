@@ -1,8 +1,9 @@
 """The scripted upstream: an OpenAI-shaped server at the price of its writes.
 
 Run as ``python -m benchmarks.gateway.upstream PORT``. The name of the model says what it does:
-``paced`` sends 50 tokens a second, ``burst`` all it has at once, one write a token; asked for a
-whole answer it sends one. The number of tokens is the ``max_tokens`` of the request.
+``paced`` sends 50 tokens a second, ``burst`` all it has at once, one write a token, ``idle`` one
+token and then nothing; asked for a whole answer it sends one. The number of tokens is the
+``max_tokens`` of the request.
 """
 
 from __future__ import annotations
@@ -89,6 +90,9 @@ class Upstream(asyncio.Protocol):
         elif b"burst" in request:
             self._transport.write(_HEAD)
             self._burst()
+        elif b"idle" in request:
+            self._left = 0
+            self._transport.write(_HEAD + _CHUNK)
         else:
             self._transport.write(_HEAD)
             self._next = self._loop.time()

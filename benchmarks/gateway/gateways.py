@@ -1,0 +1,153 @@
+"""The gateways that are measured: how each is started before the scripted upstream.
+
+Those of others are measured where they are there: nginx from the system, the rest in environments
+of their own below ``.cache/gateways``, which ``python -m benchmarks.gateway --peers`` makes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import venv
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+FOLDER = Path(__file__).resolve().parent.parent.parent / ".cache" / "gateways"
+KEY = "none"
+
+_NGINX = """
+daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log stderr error;
+events {{ worker_connections 8192; }}
+http {{
+    access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
+    upstream back {{ server 127.0.0.1:{upstream}; keepalive 2000; keepalive_requests 1000000; }}
+    server {{
+        listen 127.0.0.1:{port} backlog=2048; keepalive_requests 1000000;
+        location / {{
+            proxy_pass http://back; proxy_http_version 1.1; proxy_set_header Connection "";
+            proxy_buffering off; proxy_read_timeout 300s;
+        }}
+    }}
+}}
+"""
+_PENSTOCK = """
+[providers.bench]
+base_url = "http://127.0.0.1:{upstream}/v1"
+"""
+_LITELLM = """
+model_list:
+  - model_name: "*"
+    litellm_params: {{model: "openai/*", api_base: "http://127.0.0.1:{upstream}/v1", api_key: x}}
+"""
+
+
+class Gateway(msgspec.Struct, frozen=True):
+    """One of them, ready to be started.
+
+    Attributes:
+        prefix: what goes before the name of a model.
+        headers: what it wants beside the usual ones.
+        slow: it needs so much longer that it gets a smaller load.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    prefix: str = ""
+    headers: Mapping[str, str] = {}
+    environment: Mapping[str, str] = {}
+    slow: bool = False
+
+
+def nginx(port: int, upstream: int, folder: Path) -> Gateway | None:
+    """nginx as a raw relay that parses nothing."""
+    program = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    if program is None:
+        return None
+    file = folder / "nginx.conf"
+    file.write_text(_NGINX.format(port=port, upstream=upstream, folder=folder))
+    return Gateway("nginx", (program, "-c", str(file), "-p", str(folder)))
+
+
+def penstock(
+    port: int,
+    upstream: int,
+    folder: Path,
+    *,
+    name: str = "penstock",
+    source: Path | None = None,
+    workers: int = 1,
+) -> Gateway:
+    """Penstock as a user starts it.
+
+    Args:
+        source: the ``src`` of another checkout, to see what a change has brought.
+    """
+    file = folder / "penstock.toml"
+    file.write_text(_PENSTOCK.format(upstream=upstream))
+    command = (sys.executable, "-m", "penstock", "--config", str(file), "serve", "--quiet")
+    paths = {} if source is None else {"PYTHONPATH": str(source)}
+    further = ("--port", str(port), "--workers", str(workers))
+    return Gateway(name, (*command, *further), "bench/", environment=paths)
+
+
+def litellm(port: int, upstream: int, folder: Path) -> Gateway | None:
+    """LiteLLM's proxy."""
+    program = FOLDER / "litellm" / "bin" / "litellm"
+    if not program.exists():
+        return None
+    file = folder / "litellm.yaml"
+    file.write_text(_LITELLM.format(upstream=upstream))
+    command = (str(program), "--config", str(file), "--port", str(port), "--host", "127.0.0.1")
+    alone = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR"}
+    return Gateway("litellm", command, environment=alone, slow=True)
+
+
+def portkey(port: int, upstream: int, folder: Path) -> Gateway | None:
+    """Portkey's gateway, which passes chat completions through."""
+    program = FOLDER / "portkey/node_modules/@portkey-ai/gateway/build/start-server.js"
+    node = _node()
+    if node is None or not program.exists():
+        return None
+    to = {
+        "x-portkey-provider": "openai",
+        "x-portkey-custom-host": f"http://127.0.0.1:{upstream}/v1",
+    }
+    return Gateway(
+        "portkey", (node, str(program), f"--port={port}", "--headless"), headers=to, slow=True
+    )
+
+
+def install() -> None:
+    """Make the environments of the others; what cannot be had is left out, and said."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    where = FOLDER / "litellm"
+    if not where.exists():
+        venv.create(where, with_pip=True, symlinks=True)
+        pip = [str(where / "bin" / "python"), "-I", "-m", "pip", "install", "--quiet"]
+        _made([*pip, "litellm[proxy]"], where)
+    where = FOLDER / "portkey"
+    npm = shutil.which("npm")
+    if not where.exists() and npm is not None:
+        where.mkdir()
+        (where / "package.json").write_text(json.dumps({"name": "peer", "private": True}))
+        _made([npm, "install", "--silent", "--prefix", str(where), "@portkey-ai/gateway"], where)
+
+
+def _made(command: list[str], where: Path) -> None:
+    if subprocess.run(command, check=False).returncode:
+        print(f"bench: {where.name} cannot be installed here")
+        shutil.rmtree(where)
+
+
+def _node() -> str | None:
+    found = shutil.which("node")
+    if found is not None:
+        return found
+    below = FOLDER.parent / "node"
+    return next((str(path) for path in below.rglob("bin/node") if path.is_file()), None)
