@@ -12,10 +12,14 @@ import pytest
 
 from penstock.config.gateway import GatewayKey, GatewaySettings, Limits
 from penstock.gateway.auth import Caller
+from penstock.gateway.costs import used
+from penstock.gateway.exchange import Exchange
 from penstock.gateway.http import Refused
 from penstock.gateway.keys import hash_of
 from penstock.gateway.server import HEADERS
+from penstock.gateway.surfaces.surface import Asked
 from penstock.sandbox import Sandbox
+from penstock.types import ChatRequest, Message, Usage
 from tests.gateway.raw import PATIENCE, question, quiet, raw, request
 from tests.gateway.running import Running, running_gateway
 from tests.sockets import Peer, ScriptedServer, scripted
@@ -103,6 +107,23 @@ def test_what_is_left_is_told() -> None:
         b"x-ratelimit-reset-tokens": b"4.000s",
     }
     assert caller().headers(0.0) == []
+
+
+@pytest.mark.parametrize(
+    ("usage", "tokens"),
+    [
+        (Usage(prompt_tokens=30, completion_tokens=20), 100),
+        (Usage(completion_tokens=20), 60),
+        (Usage(prompt_tokens=30), 60 + 14),
+        (None, 20 + 14),
+    ],
+)
+def test_what_is_not_counted_is_guessed(usage: Usage | None, tokens: float) -> None:
+    exchange = Exchange({"method": "POST", "path": "/", "headers": []}, 0.0)
+    exchange.usage, exchange.characters, exchange.pieces = usage, 40, 4
+    message = Message(role="user", content="x" * 40)
+    asked = Asked(request=ChatRequest(model="a/b", messages=(message,)), copies=2)
+    assert used(exchange, asked) == tokens
 
 
 # -- the limits of a key, on the wire ------------------------------------------------------------

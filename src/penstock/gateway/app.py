@@ -26,6 +26,7 @@ from penstock.errors import PenstockError
 from penstock.gateway.admission import PUBLIC, Admission
 from penstock.gateway.answer import Answer
 from penstock.gateway.auth import Keys
+from penstock.gateway.costs import settle, take
 from penstock.gateway.errors import Failure, failure_of, refusal
 from penstock.gateway.exchange import Exchange, new_id
 from penstock.gateway.http import (
@@ -53,7 +54,6 @@ from penstock.gateway.surfaces.responses_body import ask_responses, read_respons
 from penstock.gateway.surfaces.surface import Asked, Writer
 from penstock.gateway.transcript import Transcript
 from penstock.gateway.view import View
-from penstock.routing.limits import CHARACTERS_PER_TOKEN, tokens_of
 from penstock.types import Capabilities
 
 _log = logging.getLogger("penstock.gateway")
@@ -368,15 +368,14 @@ class Gateway:
             openai_compatible=client.capabilities(asked.request.model).chat_completions,
             estimate_usage=self.settings.estimate_usage,
         )
-        taken = _take(exchange, asked)
+        taken = take(exchange, asked, monotonic())
         self._running.add(answer)
         self._idle.clear()
         try:
             with self._using(client):
                 await answer.run(receive, send)
         finally:
-            if exchange.caller is not None:
-                exchange.caller.leave(_used(exchange, asked) - taken)
+            settle(exchange, asked, taken)
             self._running.discard(answer)
             if not self._running:
                 self._idle.set()
@@ -468,22 +467,3 @@ async def _permit(exchange: Exchange, send: Send) -> None:
 def _no_model(id: str) -> Failure:
     sentence = f"there is no model {id[:200]!r}"
     return refusal(404, sentence, param="model", code="model_not_found")
-
-
-def _take(exchange: Exchange, asked: Asked) -> float:
-    """Take the answer from the limits of its key, by a guess at its tokens, which is returned."""
-    if exchange.caller is None:
-        return 0.0
-    tokens = tokens_of(asked.request) * asked.copies
-    exchange.caller.take(monotonic(), tokens)
-    exchange.further += exchange.caller.headers(monotonic())
-    return tokens
-
-
-def _used(exchange: Exchange, asked: Asked) -> float:
-    """The tokens of an answer that has ended; guessed where nobody counted them."""
-    usage = exchange.usage
-    if usage is not None and usage.prompt_tokens is not None:
-        return (usage.prompt_tokens + (usage.completion_tokens or 0)) * asked.copies
-    question = sum(len(message.text) for message in asked.request.messages) * asked.copies
-    return (question + exchange.characters) / CHARACTERS_PER_TOKEN + exchange.pieces
