@@ -73,7 +73,10 @@ def _message(given: Message | Mapping[str, Any], index: int) -> Message:
         raise BadRequestError(
             f"{where}.role must be one of {known}, not {role!r}", param="messages"
         )
-    calls = tuple(_tool_call(call, where) for call in given.get("tool_calls") or ())
+    given_calls = given.get("tool_calls") or ()
+    if not isinstance(given_calls, list | tuple):
+        raise BadRequestError(f"{where}.tool_calls must be a list", param="messages")
+    calls = tuple(_tool_call(call, where) for call in given_calls)
     if content is None and calls:
         content = ""
     return Message(

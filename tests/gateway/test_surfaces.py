@@ -124,6 +124,11 @@ def test_strange_but_proper_json_is_read() -> None:
         ({"messages": [{"role": "user", "content": None}]}, "messages"),
         ({"messages": [{"role": "user", "content": [{"type": "video"}]}]}, "messages"),
         ({"messages": [{"role": "user", "content": 3}]}, "messages"),
+        ({"messages": [{"role": "assistant", "content": "x", "tool_calls": 3}]}, "messages"),
+        (
+            {"messages": [{"role": "assistant", "content": "x", "tool_calls": {"id": 1}}]},
+            "messages",
+        ),
         ({"messages": QUESTION * 11}, "messages"),
         ({"stream": "yes"}, "stream"),
         ({"stream_options": True}, "stream_options"),
