@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from penstock.gateway.exchange import Exchange
-from penstock.gateway.metrics import Family, Live, Metrics
+from penstock.gateway.metrics import Live, Metrics
+from penstock.gateway.tallies import Family
 from penstock.observe import AttemptEnded
 from penstock.types import Usage
 

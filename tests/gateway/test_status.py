@@ -65,7 +65,7 @@ def attempt(board: Board, target: str = "h2o/falcon-40b", kind: Kind | None = No
 
 
 def shown(board: Board, ahead: float = 0.0) -> dict[str, TargetStatus]:
-    providers = providers_of(added([board.counts()]), {}, ahead)
+    providers = providers_of(added([board.counts()]), {}, board._clock(), ahead)
     return {target.model: target for provider in providers for target in provider.targets}
 
 
@@ -162,7 +162,7 @@ def test_processes_add_up_with_the_worst_breaker_and_means_of_all(clock: Clock) 
     sent = [
         msgspec.msgpack.decode(msgspec.msgpack.encode(part), type=list[Counts]) for part in parts
     ]
-    (provider,) = providers_of(added(sent), {"h2o": "h2oGPT"}, 0.0)
+    (provider,) = providers_of(added(sent), {"h2o": "h2oGPT"}, clock.now, 0.0)
     (target,) = provider.targets
     assert provider.label == "h2oGPT"
     assert (target.breaker, target.in_flight, target.requests) == ("half_open", 1, 3)
@@ -178,14 +178,14 @@ def test_one_that_was_read_a_step_earlier_is_moved_to_its_place(clock: Clock) ->
     early = one.counts()
     clock.now += STEP
     attempt(other)
-    whole = added([early, other.counts()])["h2o/falcon-40b"]
-    assert [int(count) for count in whole.measures[0][-2:]] == [1, 1]
-    assert len(whole.measures[0]) == POINTS
+    whole = added([early, other.counts()])
+    (provider,) = providers_of(whole, {}, clock.now, 0.0)
+    assert provider.targets[0].series.requests[-2:] == [1, 1]
 
 
 def test_providers_without_targets_are_shown_by_their_labels(board: Board) -> None:
     attempt(board)
-    providers = providers_of(added([board.counts()]), {"allenai": "Ai2", "h2o": "h2oGPT"}, 0.0)
+    providers = providers_of(added([board.counts()]), {"allenai": "Ai2", "h2o": "h2oGPT"}, 0.0, 0.0)
     assert [(one.name, one.label, len(one.targets)) for one in providers] == [
         ("allenai", "Ai2", 0),
         ("h2o", "h2oGPT", 1),

@@ -15,22 +15,23 @@ Prometheus does.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Generic, TypeVar
 
 import msgspec
-from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
+from prometheus_client import ProcessCollector
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from penstock import __version__
 from penstock.gateway.exchange import Exchange
+from penstock.gateway.tallies import Family, Spread, Tally
 from penstock.observe import AttemptEnded, Breaker
 
 MOST_MODELS = 200
 OTHER = "other"
 STATES: tuple[Breaker, ...] = ("closed", "open", "half_open")
 _CALL = ("gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model")
+_ENDED = (*_CALL, "error_type")
 _TARGET = ("gen_ai_provider_name", "gen_ai_request_model")
 
 # Doubling from 10 ms, as the conventions have it.
@@ -59,19 +60,6 @@ class Live(msgspec.Struct, frozen=True):
     failed_cleanups: int
     breakers: dict[str, Breaker]
     in_flight: dict[str, int]
-
-
-class Family(msgspec.Struct, frozen=True):
-    """A metric with its samples; travels between processes.
-
-    Attributes:
-        samples: name, labels and value of each.
-    """
-
-    name: str
-    kind: str
-    told: str
-    samples: list[tuple[str, dict[str, str], float]]
 
 
 class Names:
@@ -146,59 +134,61 @@ class Metrics:
 
     def __init__(self, live: Callable[[], Live]) -> None:
         self.names = Names()
-        self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(_Gauges(live, self.names))
-        ProcessCollector(registry=self._registry)
-        ended = (*_CALL, "error_type")
-        self._http = self._counter(
-            "penstock_http_requests", "Requests, by what they were answered.", "route", "status"
+        self._sources = (_Gauges(live, self.names), ProcessCollector(registry=None))
+        self._http = Tally(
+            "penstock_http_requests", "Requests, by what they were answered.", ("route", "status")
         )
-        self._refusals = self._counter(
-            "penstock_refusals", "Requests that were refused before any target was asked.", "status"
+        self._refusals = Tally(
+            "penstock_refusals",
+            "Requests that were refused before any target was asked.",
+            ("status",),
         )
-        self._attempts = self._counter("penstock_attempts", "Tries that ended.", *_TARGET)
-        self._retries = self._counter(
-            "penstock_retries", "Tries that were not the first of their request.", *_TARGET
+        self._attempts = Tally("penstock_attempts", "Tries that ended.", _TARGET)
+        self._retries = Tally(
+            "penstock_retries", "Tries that were not the first of their request.", _TARGET
         )
-        self._pieces = self._counter(
-            "penstock_output_pieces", "Pieces of answers; servers send about one a token.", *_TARGET
+        self._pieces = Tally(
+            "penstock_output_pieces", "Pieces of answers; servers send about one a token.", _TARGET
         )
-        self._served = self._histogram(
+        self._served = Spread(
             "gen_ai_server_request_duration_seconds",
             "From a request's first header to its answer's last byte.",
             DURATIONS,
-            ended,
+            _ENDED,
         )
-        self._first = self._histogram(
+        self._first = Spread(
             "gen_ai_server_time_to_first_token_seconds",
             "From a request's first header to its answer's first piece, where it is streamed.",
             FIRST_TOKENS,
             _CALL,
         )
-        self._each = self._histogram(
+        self._each = Spread(
             "gen_ai_server_time_per_output_token_seconds",
             "Time for each token after the first, where the answer is streamed.",
             TOKEN_TIMES,
             _CALL,
         )
-        self._usage = self._histogram(
+        self._usage = Spread(
             "gen_ai_client_token_usage",
             "Tokens of a request, where the back end counts them.",
             TOKENS,
             (*_CALL, "gen_ai_token_type"),
         )
-        self._asked = self._histogram(
+        self._asked = Spread(
             "gen_ai_client_operation_duration_seconds",
             "One try at one target, from its begin to its last event.",
             DURATIONS,
-            ended,
+            _ENDED,
         )
-        self._chunk = self._histogram(
+        self._chunk = Spread(
             "gen_ai_client_operation_time_to_first_chunk_seconds",
             "From the begin of a try to its first piece.",
             FIRST_TOKENS,
             _CALL,
         )
+        counted = (self._http, self._refusals, self._attempts, self._retries, self._pieces)
+        spread = (self._served, self._first, self._each, self._usage, self._asked, self._chunk)
+        self._counts: tuple[Tally | Spread, ...] = (*counted, *spread)
 
     def request(self, exchange: Exchange, route: str, now: float) -> None:
         """A request ended.
@@ -206,93 +196,58 @@ class Metrics:
         Args:
             route: the template of its path, never the path itself.
         """
-        self._http.of(route, str(exchange.status)).inc()
+        self._http.add((route, str(exchange.status)))
         if exchange.target is None or exchange.model is None:
             if exchange.status >= 400 and exchange.status != 499:
-                self._refusals.of(str(exchange.status)).inc()
+                self._refusals.add((str(exchange.status),))
             return
         if exchange.kind is None:
             self.names.admit(exchange.model)
         call = ("chat", provider_of(exchange.target), self.names.label(exchange.model))
-        self._served.of(*call, exchange.kind or "").observe(now - exchange.began)
+        self._served.add((*call, exchange.kind or ""), now - exchange.began)
         usage = exchange.usage
-        counted = usage is not None and not usage.estimated
-        if usage is not None and counted:
-            for kind, tokens in (
-                ("input", usage.prompt_tokens),
-                ("output", usage.completion_tokens),
-            ):
-                if tokens is not None:
-                    self._usage.of(*call, kind).observe(tokens)
+        tokens = None
+        if usage is not None and not usage.estimated:
+            tokens = usage.completion_tokens
+            if tokens is not None:
+                self._usage.add((*call, "output"), tokens)
+            if usage.prompt_tokens is not None:
+                self._usage.add((*call, "input"), usage.prompt_tokens)
         first = exchange.first_content
         if first is None:
             return
-        self._first.of(*call).observe(first - exchange.began)
-        tokens = usage.completion_tokens if usage is not None and counted else None
+        self._first.add(call, first - exchange.began)
         tokens = tokens or exchange.pieces
         if tokens > 1 and exchange.kind is None:
-            self._each.of(*call).observe((now - first) / (tokens - 1))
+            self._each.add(call, (now - first) / (tokens - 1))
 
     def ended(self, record: AttemptEnded) -> None:
         """A try ended."""
         if record.kind is None:
             self.names.admit(record.target)
         target = self._target(record.target)
-        self._asked.of("chat", *target, record.kind or "").observe(record.duration_s)
-        self._attempts.of(*target).inc()
+        self._asked.add(("chat", *target, record.kind or ""), record.duration_s)
+        self._attempts.add(target)
         if record.attempt > 1:
-            self._retries.of(*target).inc()
+            self._retries.add(target)
         if record.first_content_s is not None:
-            self._chunk.of("chat", *target).observe(record.first_content_s)
+            self._chunk.add(("chat", *target), record.first_content_s)
         if record.tokens:
-            self._pieces.of(*target).inc(record.tokens)
+            self._pieces.add(target, record.tokens)
 
     def families(self) -> list[Family]:
         """Every metric as it is now."""
-        return [
-            Family(
-                metric.name,
-                metric.type,
-                metric.documentation,
-                [
-                    (sample.name, dict(sample.labels), sample.value)
-                    for sample in metric.samples
-                    # When a series began is of no use to anybody here, and doubles their number.
-                    if not sample.name.endswith("_created")
-                ],
-            )
-            for metric in self._registry.collect()
-        ]
+        live = [family_of(metric) for source in self._sources for metric in source.collect()]
+        return [*live, *(counted.family() for counted in self._counts)]
 
     def _target(self, name: str) -> tuple[str, str]:
         return provider_of(name), self.names.label(name)
 
-    def _counter(self, name: str, told: str, *labels: str) -> _Children[Counter]:
-        return _Children(Counter(name, told, labels, registry=self._registry))
 
-    def _histogram(
-        self, name: str, told: str, bounds: Sequence[float], labels: Sequence[str]
-    ) -> _Children[Histogram]:
-        made = Histogram(name, told, labels, buckets=bounds, registry=self._registry)
-        return _Children(made)
-
-
-T = TypeVar("T", Counter, Histogram)
-
-
-class _Children(Generic[T]):
-    """A metric's children, each looked up once: ``labels()`` costs more than counting."""
-
-    def __init__(self, metric: T) -> None:
-        self._metric: T = metric
-        self._known: dict[tuple[str, ...], T] = {}
-
-    def of(self, *labels: str) -> T:
-        """The child of these label values."""
-        child = self._known.get(labels)
-        if child is None:
-            child = self._known[labels] = self._metric.labels(*labels)
-        return child
+def family_of(metric: Metric) -> Family:
+    """A metric of ``prometheus_client`` as one of ours."""
+    samples = [(sample.name, dict(sample.labels), sample.value) for sample in metric.samples]
+    return Family(metric.name, metric.type, metric.documentation, samples)
 
 
 def rendered(workers: Mapping[str, Sequence[Family]], accept: str) -> tuple[bytes, str]:

@@ -10,7 +10,6 @@ Laws:
 
 from __future__ import annotations
 
-from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from time import monotonic
@@ -30,6 +29,8 @@ NAMELESS = frozenset({"unknown_model", "not_found", "bad_request", "config"})
 """Kinds that say nothing of a target but that there is none of that name."""
 _WORST: tuple[Breaker, ...] = ("open", "half_open", "closed")
 _MEASURES = ("requests", "errors", "firsts", "first_s", "tokens", "seconds")
+_NOTHING = (0.0,) * len(_MEASURES)
+_REQUESTS, _ERRORS, _FIRSTS, _FIRST_S, _TOKENS, _SECONDS = range(len(_MEASURES))
 
 
 class Series(msgspec.Struct, frozen=True):
@@ -98,8 +99,8 @@ class Counts(msgspec.Struct, frozen=True):
     """What one process knows of a target; travels between processes.
 
     Attributes:
-        slot: number of the last point, counted in steps of the machine's clock.
-        measures: one row of points for each of ``_MEASURES``.
+        points: step of the machine's clock -> sums of what happened in it, one for each of
+            ``_MEASURES``; without those in which nothing did.
     """
 
     name: str
@@ -107,39 +108,33 @@ class Counts(msgspec.Struct, frozen=True):
     in_flight: int
     requests: int
     errors: dict[str, int]
-    slot: int
-    measures: list[list[float]]
+    points: dict[int, list[float]]
 
 
-class _Ring:
-    """Sums for the last ``POINTS`` steps."""
+class _Hour:
+    """Sums for the last ``POINTS`` steps; a step in which nothing happened takes no room."""
 
     def __init__(self) -> None:
-        self._rows = [array("d", bytes(8 * POINTS)) for _ in _MEASURES]
-        self._last = 0
+        self._points: dict[int, list[float]] = {}
 
-    def add(self, slot: int, values: Sequence[float]) -> None:
-        self._forward(slot)
-        at = slot % POINTS
-        for row, value in zip(self._rows, values, strict=True):
-            row[at] += value
+    def at(self, slot: int) -> list[float]:
+        """The sums of a step, to add to."""
+        point = self._points.get(slot)
+        if point is None:
+            if len(self._points) >= POINTS:
+                self._points = {at: sums for at, sums in self._points.items() if at > slot - POINTS}
+            point = self._points[slot] = [0.0] * len(_MEASURES)
+        return point
 
-    def rows(self, slot: int) -> list[list[float]]:
-        self._forward(slot)
-        at = slot % POINTS + 1
-        return [[*row[at:], *row[:at]] for row in self._rows]
-
-    def _forward(self, slot: int) -> None:
-        for passed in range(max(self._last + 1, slot - POINTS + 1), slot + 1):
-            for row in self._rows:
-                row[passed % POINTS] = 0.0
-        self._last = max(self._last, slot)
+    def since(self, slot: int) -> dict[int, list[float]]:
+        """The steps after ``slot`` in which something happened."""
+        return {at: sums for at, sums in self._points.items() if at > slot}
 
 
 class _Target:
     """What is known of one target."""
 
-    __slots__ = ("answered", "breaker", "errors", "in_flight", "requests", "ring")
+    __slots__ = ("answered", "breaker", "errors", "hour", "in_flight", "requests")
 
     def __init__(self) -> None:
         self.breaker: Breaker = "closed"
@@ -147,7 +142,7 @@ class _Target:
         self.requests = 0
         self.answered = False
         self.errors: Counter[str] = Counter()
-        self.ring = _Ring()
+        self.hour = _Hour()
 
 
 class Board:
@@ -183,12 +178,18 @@ class Board:
         if record.kind in NAMELESS and not known:
             del self._targets[record.target]
             return
-        first = record.first_content_s
-        flowing = 0.0 if first is None else max(record.duration_s - first, 0.0)
+        point = target.hour.at(int(self._clock() // STEP))
+        point[_REQUESTS] += 1
+        point[_ERRORS] += failed
+        if (first := record.first_content_s) is None:
+            return
+        point[_FIRSTS] += 1
+        point[_FIRST_S] += first
+        flowing = record.duration_s - first
         # The pieces of a whole answer come at once: no rate can be read from them.
-        tokens = record.tokens - 1 if flowing > 0 and record.tokens > 1 else 0
-        values = (1, failed, first is not None, first or 0, tokens, flowing if tokens else 0)
-        target.ring.add(int(self._clock() // STEP), values)
+        if flowing > 0 and record.tokens > 1:
+            point[_TOKENS] += record.tokens - 1
+            point[_SECONDS] += flowing
 
     def changed(self, record: BreakerChanged) -> None:
         """A breaker went to another state."""
@@ -204,7 +205,7 @@ class Board:
 
     def counts(self) -> list[Counts]:
         """Everything, for this process or another to add up."""
-        slot = int(self._clock() // STEP)
+        ago = int(self._clock() // STEP) - POINTS
         idle = {name: _Target() for name in self._configured - self._targets.keys()}
         return [
             Counts(
@@ -213,8 +214,7 @@ class Board:
                 target.in_flight,
                 target.requests,
                 dict(target.errors),
-                slot,
-                target.ring.rows(slot),
+                target.hour.since(ago),
             )
             for name, target in (self._targets | idle).items()
         ]
@@ -247,55 +247,53 @@ def added(counts: Iterable[Sequence[Counts]]) -> dict[str, Counts]:
 
 
 def _sum(one: Counts, other: Counts) -> Counts:
-    old, late = sorted((one, other), key=lambda counts: counts.slot)
-    behind = min(late.slot - old.slot, POINTS)
-    rows = [
-        [a + b for a, b in zip([*row[behind:], *[0.0] * behind], later, strict=True)]
-        for row, later in zip(old.measures, late.measures, strict=True)
-    ]
+    points = dict(one.points)
+    for at, sums in other.points.items():
+        points[at] = [a + b for a, b in zip(points.get(at, _NOTHING), sums, strict=True)]
     return Counts(
         one.name,
         min(one.breaker, other.breaker, key=_WORST.index),
         one.in_flight + other.in_flight,
         one.requests + other.requests,
         dict(Counter(one.errors) + Counter(other.errors)),
-        late.slot,
-        rows,
+        points,
     )
 
 
 def providers_of(
-    counts: Mapping[str, Counts], labels: Mapping[str, str], ahead: float
+    counts: Mapping[str, Counts], labels: Mapping[str, str], now: float, ahead: float
 ) -> list[ProviderStatus]:
     """The counts by provider, both in the order of their names.
 
     Args:
         labels: name of a provider -> how people call it; those without targets are shown empty.
-        ahead: seconds by which the clock on the wall is ahead of that of the counts.
+        now: instant of the clock of the counts; the last point is that of its step.
+        ahead: seconds by which the clock on the wall is ahead of it.
     """
     by_name: dict[str, list[TargetStatus]] = {name: [] for name in labels}
     for name in sorted(counts):
-        provider = name.partition("/")[0]
-        by_name.setdefault(provider, []).append(_shown(counts[name], ahead))
+        one = counts[name]
+        series = _series(one.points, int(now // STEP), ahead)
+        by_name.setdefault(name.partition("/")[0], []).append(
+            TargetStatus(name, one.breaker, one.in_flight, one.requests, one.errors, series)
+        )
     return [
         ProviderStatus(name, labels.get(name, name), targets)
         for name, targets in sorted(by_name.items())
     ]
 
 
-def _shown(counts: Counts, ahead: float) -> TargetStatus:
-    requests, errors, firsts, first_s, tokens, seconds = counts.measures
-    series = Series(
-        STEP,
-        round(counts.slot * STEP + ahead, 1),
-        [int(count) for count in requests],
-        [int(count) for count in errors],
-        [_mean(total * 1000, count) for total, count in zip(first_s, firsts, strict=True)],
-        [_mean(count, span) for count, span in zip(tokens, seconds, strict=True)],
-    )
-    return TargetStatus(
-        counts.name, counts.breaker, counts.in_flight, counts.requests, counts.errors, series
-    )
+def _series(points: Mapping[int, list[float]], last: int, ahead: float) -> Series:
+    requests, errors = [0] * POINTS, [0] * POINTS
+    first_token: list[float | None] = [None] * POINTS
+    rate: list[float | None] = [None] * POINTS
+    for slot, sums in points.items():
+        at = slot - last + POINTS - 1
+        if 0 <= at < POINTS:
+            requests[at], errors[at] = int(sums[_REQUESTS]), int(sums[_ERRORS])
+            first_token[at] = _mean(sums[_FIRST_S] * 1000, sums[_FIRSTS])
+            rate[at] = _mean(sums[_TOKENS], sums[_SECONDS])
+    return Series(STEP, round(last * STEP + ahead, 1), requests, errors, first_token, rate)
 
 
 def _mean(total: float, count: float) -> float | None:

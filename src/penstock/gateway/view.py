@@ -16,9 +16,10 @@ import msgspec
 from penstock import __version__
 from penstock.client import Client
 from penstock.gateway.exchange import Exchange
-from penstock.gateway.metrics import Family, Live, Metrics, rendered
+from penstock.gateway.metrics import Live, Metrics, rendered
 from penstock.gateway.siblings import Siblings
 from penstock.gateway.status import Board, Counts, Status, added, providers_of
+from penstock.gateway.tallies import Family
 from penstock.gateway.traces import Traces
 from penstock.observe import AttemptEnded, AttemptStarted, BreakerChanged, Record, RequestEnded
 
@@ -112,13 +113,13 @@ class View:
     async def status(self) -> Status:
         """The answer of ``/api/status``; of all processes together."""
         facts = list((await self._of_all()).values())
-        now = time()
+        now, clock = time(), monotonic()
         return Status(
             __version__,
             round(now, 1),
             round(max(each.uptime for each in facts), 1),
             sum(each.streams for each in facts),
-            providers_of(added(each.counts for each in facts), self._labels(), now - monotonic()),
+            providers_of(added(each.counts for each in facts), self._labels(), clock, now - clock),
         )
 
     def told(self) -> bytes:
