@@ -182,3 +182,12 @@ def test_the_command_writes_lines_to_stderr_and_quiet_none(
     finally:
         for one, handlers, level, propagate in kept:
             one.handlers, one.level, one.propagate = handlers, level, propagate
+
+
+async def test_what_a_caller_makes_long_is_short_in_the_log(gateway: Running, lines: Lines) -> None:
+    status, body, _ = await gateway.chat("h2o/" + "x" * 100_000)
+    assert (status, body["error"]["param"]) == (400, "model")
+    async with gateway.http.get(f"{gateway.url}/{'x' * 20_000}") as answer:
+        assert answer.status == 404
+    await line(lines, 2)
+    assert max(map(len, lines.all)) < 1500

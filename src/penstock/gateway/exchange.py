@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 _OWN_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 
+MAX_PATH = 500
+"""Characters of a path that are put into the log: callers make up paths."""
+
 
 def new_id() -> str:
     """24 hexadecimal digits: unique, and no secret, so no system call is made for it."""
@@ -123,7 +126,7 @@ class Exchange:
         made: dict[str, Any] = {
             "request_id": self.request_id,
             "method": self.method,
-            "path": self.path,
+            "path": self.path[:MAX_PATH],
             "status": self.status,
             "duration_ms": round((now - self.began) * 1000, 1),
         }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
@@ -11,6 +11,9 @@ from penstock.errors import BadRequestError
 from penstock.gateway.surfaces.surface import wrong
 
 T = TypeVar("T")
+
+ModelName = Annotated[str, msgspec.Meta(max_length=300)]
+"""A model as a caller names it: it ends up in headers, in the log and in figures."""
 
 MAX_DEPTH = 64
 _JSON_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from penstock.gateway.surfaces.body import converted
+from penstock.gateway.surfaces.body import ModelName, converted
 from penstock.gateway.surfaces.honoured import Chooser, stop_texts
 from penstock.gateway.surfaces.surface import Asked, wrong
 from penstock.prompts import parse_messages
@@ -86,7 +86,7 @@ class _Tool(msgspec.Struct):
 class ChatBody(msgspec.Struct):
     """The members that this gateway knows; the rest is in ``given``."""
 
-    model: str
+    model: ModelName
     messages: Annotated[list[dict[str, Any]], msgspec.Meta(min_length=1)]
     stream: bool | None = None
     stream_options: StreamOptions | None = None

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from penstock.gateway.surfaces.body import converted
+from penstock.gateway.surfaces.body import ModelName, converted
 from penstock.gateway.surfaces.honoured import Chooser, stop_texts
 from penstock.gateway.surfaces.surface import Asked, wrong
 from penstock.gateway.surfaces.translated import from_messages, merged
@@ -45,7 +45,7 @@ class _Turn(msgspec.Struct):
 class MessagesBody(msgspec.Struct):
     """The members that this gateway knows."""
 
-    model: str
+    model: ModelName
     messages: Annotated[list[_Turn], msgspec.Meta(min_length=1)]
     max_tokens: Annotated[int, msgspec.Meta(ge=1)]
     system: str | list[dict[str, Any]] | None = None

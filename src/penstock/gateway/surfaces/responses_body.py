@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import msgspec
 
 from penstock.errors import BadRequestError
-from penstock.gateway.surfaces.body import converted
+from penstock.gateway.surfaces.body import ModelName, converted
 from penstock.gateway.surfaces.honoured import Chooser
 from penstock.gateway.surfaces.surface import Asked, wrong
 from penstock.gateway.surfaces.translated import from_responses, merged
@@ -52,7 +52,7 @@ class _Tool(msgspec.Struct):
 class ResponsesBody(msgspec.Struct):
     """The members that this gateway knows."""
 
-    model: str
+    model: ModelName
     input: str | Annotated[list[dict[str, Any]], msgspec.Meta(min_length=1)]
     instructions: str | None = None
     previous_response_id: str | None = None
