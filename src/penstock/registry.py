@@ -9,8 +9,10 @@ touches no other provider.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
+from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, TypeAlias
@@ -150,6 +152,12 @@ _BUILT_IN = (
 )
 
 
+@lru_cache(maxsize=4)
+def _installed(path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
+    """The plug-ins found on ``path``; looking reads a file of every installed package."""
+    return tuple(entry_points(group=ENTRY_POINT_GROUP))
+
+
 class Registry:
     """The providers of this process: the built-ins and the installed plug-ins."""
 
@@ -157,7 +165,7 @@ class Registry:
         self._entries = {entry.name: entry for entry in _BUILT_IN}
         self._plugins: dict[str, EntryPoint] = {}
         self._refused: list[ProviderEntry] = []
-        for point in entry_points(group=ENTRY_POINT_GROUP):
+        for point in _installed(tuple(sys.path)):
             entry = ProviderEntry(point.name, point.value, point.name, plugin=True)
             reason = self._refusal(point.name)
             if reason is None:

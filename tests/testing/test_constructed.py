@@ -48,7 +48,7 @@ def write(path: Path, raw: object) -> None:
     path.write_text(json.dumps(raw), encoding="utf-8")
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", NAMES)
 def test_the_outcome_is_what_the_document_says(
     name: str, results: Mapping[str, CaseResult]
