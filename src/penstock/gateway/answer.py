@@ -135,37 +135,43 @@ class Answer:
                 data = writer.events(batch, choice)
                 last = batch[-1] if batch else None
                 if type(last) is Finished:
-                    await self._ended(data, last, choice, stream, len(batch) - 1)
+                    self._note_content(batch)
+                    await self._ended(data, last, choice, stream)
                     return
                 if data:
-                    exchange.pieces += len(batch)
+                    if exchange.first_content is None:
+                        self._note_content(batch)
+                    else:
+                        exchange.pieces += len(batch)
                     if not self._started:
-                        data = await self._begun(batch, data, stream)
+                        data = await self._begun(data, stream)
                     await self._write(data)
 
-    async def _begun(self, batch: Sequence[Event], data: bytes, stream: AnswerStream) -> bytes:
+    def _note_content(self, batch: Sequence[Event]) -> None:
+        """Note the pieces of ``batch``, and the instant if the first is among them."""
+        pieces = sum(isinstance(event, CONTENT) for event in batch)
+        self._exchange.pieces += pieces
+        if pieces and self._exchange.first_content is None:
+            self._exchange.first_content = monotonic()
+
+    async def _begun(self, data: bytes, stream: AnswerStream) -> bytes:
         """Send the head of the answer; ``data`` with what goes before it."""
         self._started = True
         exchange = self._exchange
-        if any(isinstance(event, CONTENT) for event in batch):
-            exchange.first_content = monotonic()
         self._note_route(stream)
         exchange.status = 200
         headers = [*_STREAM_HEADERS, *exchange.answer_headers(monotonic())]
         await self._send({"type": "http.response.start", "status": 200, "headers": headers})
         return self._opening + data
 
-    async def _ended(
-        self, data: bytes, end: Finished, choice: int, stream: AnswerStream, pieces: int
-    ) -> None:
-        self._exchange.pieces += pieces
+    async def _ended(self, data: bytes, end: Finished, choice: int, stream: AnswerStream) -> None:
         usage = self._estimated(end.usage, stream)
         if usage is not None:
             warnings = (*end.warnings, estimate.NOTICE)
             end = msgspec.structs.replace(end, usage=usage, warnings=warnings)
         data += self._writer.finished(end, choice)
         if not self._started:
-            data = await self._begun((), data, stream)
+            data = await self._begun(data, stream)
         self._ends.append(end)
         if len(self._ends) < len(self._streams):
             await self._write(data)
