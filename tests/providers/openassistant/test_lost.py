@@ -268,3 +268,21 @@ async def test_a_chat_whose_answer_lies_cancelled_in_the_queue_is_hidden(
     assert site.log[-1] == "PUT chat"
     assert "DELETE chat" not in site.log
     assert session.outbox.failed == [f"openassistant: delete conversation {CHAT}"]
+
+
+async def test_a_chat_that_waits_for_its_answer_to_end_is_hidden_meanwhile(
+    session: Session, site: Site
+) -> None:
+    """Section 9: who does not wait hides the chat; a program that ends cannot wait for long."""
+    site.stream = waits()
+    site.states = [("in_progress", None)]
+    stream = answer(provider(session, site, Pace(poll=0.005, hide=0.02)))
+    async with stream:
+        await stream.next_batch()
+    await site.until(lambda: "PUT chat" in site.log)
+    assert "DELETE chat" not in site.log
+    site.states = [("complete", "Hi")]
+    await session.outbox.drain(2.0)
+    assert site.count("PUT chat") == 1
+    assert site.log[-1] == "DELETE chat"
+    assert session.outbox.failed == []

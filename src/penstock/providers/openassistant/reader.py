@@ -38,6 +38,8 @@ class Pace(Value, frozen=True, kw_only=True):
         look_every: while the message waits in the queue, its state is read so often.
         poll: pause before the second look; each further one is twice as long ...
         poll_most: ... up to this.
+        hide: after waiting so long for an abandoned answer to end, its chat is hidden; a program
+            that ends may not be there to delete it.
         patience: longest wait for an abandoned answer to end, so that its chat can be deleted.
     """
 
@@ -45,6 +47,7 @@ class Pace(Value, frozen=True, kw_only=True):
     look_every: float = 15.0
     poll: float = 0.25
     poll_most: float = 2.0
+    hide: float = 2.0
     patience: float = 300.0
 
     def pauses(self) -> Iterator[float]:

@@ -256,7 +256,7 @@ class _Ends:
                 until a worker drops it, which nobody can see (section 9). The chat is hidden.
         """
         clock = asyncio.get_running_loop().time
-        until = clock() + self._pace.patience
+        began, hidden = clock(), False
         pauses = self._pace.pauses()
         while True:
             state = await self._state(message)
@@ -264,10 +264,14 @@ class _Ends:
                 self._on_taken()
             if state not in _STAYING or (queue_only and state != "pending"):
                 return
-            if state == "cancelled" or clock() > until:
+            if state == "cancelled" or clock() > began + self._pace.patience:
                 break
+            if not (hidden or queue_only) and clock() > began + self._pace.hide:
+                await self._api.hide(self._call.again(), self._chat)
+                hidden = True
             await self._call.again().limits.pause(next(pauses))
-        await self._api.hide(self._call.again(), self._chat)
+        if not hidden:
+            await self._api.hide(self._call.again(), self._chat)
         raise StreamTimeoutError(f"an answer in it is still {state}; it was hidden instead")
 
     async def _state(self, message: str) -> str:
