@@ -40,8 +40,13 @@ FAULTS = {
     "torn": "reset-after=2",
     "erring": "error-after=2",
     "slow": "model-delay=1.2",
+    "silent": "silence",
 }
 """Upstreams with a fault each, by the names of their providers."""
+LATE = frozenset({"cut", "torn", "erring", "slow"})
+"""Those that answer with a status of success first, or late."""
+BUSY = "busy/sandbox-model"
+"""Refused once, then answered."""
 
 LEFT_WITHIN = 5.0  # seconds; it takes milliseconds, and without a cancel it would take for ever
 

@@ -15,6 +15,7 @@ from tests.foreign.asking import (
     FAULTS,
     H2O,
     HOLD,
+    LATE,
     MODEL,
     QUESTION,
     THINK,
@@ -138,7 +139,6 @@ def tools(place: Place) -> object:
 
 
 def refusals(place: Place) -> object:
-    late = ("cut", "torn", "erring", "slow")
 
     def ask(model: str, **more: Any) -> object:
         return refused(lambda: of(place).messages.create(**asked(model, **more)))
@@ -147,7 +147,7 @@ def refusals(place: Place) -> object:
         client = of(place, base_url=place.keyed, api_key=value)
         return refused(lambda: client.messages.create(**asked()))
 
-    found = {name: ask(f"{name}/sandbox-model") for name in FAULTS if name not in late}
+    found = {name: ask(f"{name}/sandbox-model") for name in FAULTS if name not in LATE}
     found["unknown"] = ask("nobody/model")
     found["refused"] = ask(CHATUI, extra_body={"top_k": 3})
     found["key"] = key("wrong")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -12,10 +13,12 @@ from openai import AsyncOpenAI, OpenAI
 
 from tests.foreign.asking import (
     BREAKS,
+    BUSY,
     CHATUI,
     FAULTS,
     H2O,
     HOLD,
+    LATE,
     MODEL,
     QUESTION,
     THINK,
@@ -204,18 +207,17 @@ def refusals(place: Place) -> object:
     def ask(model: str, **more: Any) -> object:
         return refused(lambda: of(place).chat.completions.create(**asked(model, **more)))
 
-    found = {name: ask(f"{name}/sandbox-model") for name in FAULTS if name not in _LATE}
+    found = {name: ask(f"{name}/sandbox-model") for name in FAULTS if name not in LATE}
     found["streamed"] = ask("limited/sandbox-model", stream=True)
     found["unknown"] = ask("nobody/model")
     found["seed"] = ask(CHATUI, seed=3)
     wrong: Any = OpenAI(base_url=f"{place.keyed}/v1", api_key="wrong", max_retries=0)
     found["key"] = refused(lambda: wrong.chat.completions.create(**asked()))
     right = OpenAI(base_url=f"{place.keyed}/v1", api_key=place.key, max_retries=0)
+    nobody: Any = OpenAI(base_url="http://127.0.0.1:1/v1", api_key="any", max_retries=0)
+    found["unreachable"] = refused(lambda: nobody.chat.completions.create(**asked()))
     found["right key"] = right.chat.completions.create(**asked()).choices[0].message.content
     return found
-
-
-_LATE = ("cut", "torn", "erring", "slow")
 
 
 def retry_after(place: Place) -> object:
@@ -225,6 +227,14 @@ def retry_after(place: Place) -> object:
     except openai.RateLimitError as error:
         return error.response.headers["retry-after"]
     return None
+
+
+def waits(place: Place) -> object:
+    """The client asks once more by itself, no sooner than the upstream wished."""
+    began = time.monotonic()
+    client = OpenAI(base_url=f"{place.url}/v1", api_key="any", max_retries=1)
+    said = client.chat.completions.create(**asked(BUSY)).choices[0].message.content
+    return [said, time.monotonic() - began > 0.9]
 
 
 def own_retries(place: Place) -> object:
@@ -388,6 +398,7 @@ if __name__ == "__main__":
         models,
         refusals,
         retry_after,
+        waits,
         own_retries,
         late_failures,
         timeout,

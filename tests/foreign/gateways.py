@@ -18,7 +18,11 @@ from tests.gateway.running import running_gateway
 
 KEY = "pk-of-the-clients-in-this-test"
 BACKENDS = ("openai", "h2o", "chatui", "allenai", "replicate")
-TOOLS = [{"name": "weather", "arguments": ARGUMENTS, "when": "weather"}]
+THROTTLED = "openai:busy"
+OPTIONS: Mapping[str, Mapping[str, object]] = {
+    "openai": {"tool_calls": [{"name": "weather", "arguments": ARGUMENTS, "when": "weather"}]},
+    THROTTLED: {"throttled": 1},
+}
 
 
 class Speaker:
@@ -65,8 +69,7 @@ def gateways() -> Iterator[Place]:
 @asynccontextmanager
 async def _serving() -> AsyncIterator[Place]:
     async with AsyncExitStack() as stack:
-        options = {"openai": {"tool_calls": TOOLS}}
-        sandbox = Sandbox(BACKENDS, script=Speaker(), options=options)
+        sandbox = Sandbox([*BACKENDS, THROTTLED], script=Speaker(), options=OPTIONS)
         await stack.enter_async_context(sandbox)
         providers = _providers(sandbox)
         plain = await stack.enter_async_context(running_gateway(providers))
@@ -79,11 +82,12 @@ async def _serving() -> AsyncIterator[Place]:
 
 def _providers(sandbox: Sandbox) -> Mapping[str, Any]:
     """Every back end, and one upstream for each fault."""
-    faulty = {
+    faulty: dict[str, dict[str, Any]] = {
         name: {"base_url": sandbox.urls["openai"], "headers": {"X-Sandbox-Fault": fault}}
         for name, fault in FAULTS.items()
     }
-    return {**sandbox.providers, **faulty}
+    faulty["silent"]["timeout"] = 0.5
+    return {**sandbox.providers, **faulty, "busy": {"base_url": sandbox.urls[THROTTLED]}}
 
 
 def _origin(url: str) -> str:

@@ -35,6 +35,7 @@ STATUSES = {
     "limited": ("RateLimitError", 429, "rate_limit_exceeded"),
     "broken": ("InternalServerError", 502, "server"),
     "full": ("InternalServerError", 503, "overloaded"),
+    "silent": ("InternalServerError", 504, "timeout"),
 }
 """Upstream with a fault -> what ``openai`` makes of it."""
 
@@ -45,6 +46,7 @@ REFUSALS: dict[str, Any] = {
     "unknown": ["NotFoundError", 404, "model_not_found", None, "named"],
     "seed": ["BadRequestError", 400, "bad_request", "seed", "named"],
     "key": ["AuthenticationError", 401, "invalid_api_key", None, "named"],
+    "unreachable": ["APIConnectionError", None, None, None, "Connection error."],
     "right key": QUESTION,
 }
 BACKENDS = (MODEL, H2O, CHATUI, "allenai/tulu3-405b", "replicate/meta/meta-llama-3-8b-instruct")
@@ -82,6 +84,7 @@ OPENAI: Mapping[str, Any] = {
     },
     "refusals": REFUSALS,
     "retry_after": "7",
+    "waits": [QUESTION, True],
     "own_retries": {"full": 2, "locked": 1},
     "late_failures": {
         "model": ["APIError", "server", True],
@@ -170,6 +173,7 @@ ANTHROPIC: Mapping[str, Any] = {
         "limited": ["RateLimitError", 429, "rate_limit_error", "named"],
         "broken": ["InternalServerError", 502, "api_error", "named"],
         "full": ["ServiceUnavailableError", 503, "overloaded_error", "named"],
+        "silent": ["GatewayTimeoutError", 504, "timeout_error", "named"],
         "unknown": ["NotFoundError", 404, "not_found_error", "named"],
         "refused": ["BadRequestError", 400, "invalid_request_error", "named"],
         "key": ["AuthenticationError", 401, "authentication_error", "named"],
