@@ -265,8 +265,9 @@ class AnswerStream:
                 model=self.model,
                 partial=self.partial,
             )
+        final = end.final_text if end.final_counts else None
         return Reply(
-            text=self.partial if end.final_text is None else end.final_text,
+            text=self.partial if final is None else final,
             model=self.model,
             provider=self.provider,
             reasoning=self._reasoning.getvalue(),
@@ -321,9 +322,19 @@ class AnswerStream:
 
     async def _read(self) -> Sequence[Event]:
         try:
-            await self._enter()
-            batch = await self._next_of()
-            if self._was_left():
+            if self._hold is None:
+                await self._enter()
+            held, batches = self._hold, self._batches
+            if held is None or batches is None or held.left:
+                raise StreamCancelledError("the answer was left before its end")
+            held.busy = True
+            try:
+                batch = await anext(batches)
+            except StopAsyncIteration:
+                raise ProtocolError("the provider ended its stream without an end") from None
+            finally:
+                held.busy = False
+            if self._left or held.left:
                 raise StreamCancelledError("the answer was left while it was read")
             self._note(batch)
         except BaseException as error:
@@ -339,19 +350,6 @@ class AnswerStream:
 
     def _was_left(self) -> bool:
         return self._left or (self._hold is not None and self._hold.left)
-
-    async def _next_of(self) -> Sequence[Event]:
-        held, batches = self._hold, self._batches
-        if held is None or batches is None or held.left:
-            raise StreamCancelledError("the answer was left before its end")
-        held.busy = True
-        try:
-            batch = await anext(batches, None)
-        finally:
-            held.busy = False
-        if batch is None:
-            raise ProtocolError("the provider ended its stream without an end")
-        return batch
 
     def _note(self, batch: Sequence[Event]) -> None:
         for event in batch:

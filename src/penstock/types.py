@@ -292,6 +292,7 @@ class Finished(Value, frozen=True, tag="finished"):
     Attributes:
         finish_reason: None where the wire does not tell.
         final_text: the server's own whole text, where it sent one.
+        final_counts: False where the protocol calls the pieces right, should the two differ.
         conversation: the native conversation, moved on by this turn.
         warnings: what a caller should know.
     """
@@ -301,6 +302,7 @@ class Finished(Value, frozen=True, tag="finished"):
     final_text: str | None = None
     conversation: Conversation | None = None
     warnings: tuple[Notice, ...] = ()
+    final_counts: bool = True
 
 
 Event = Text | Reasoning | ToolCall | Waiting | Started | Finished

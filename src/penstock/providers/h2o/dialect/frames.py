@@ -117,8 +117,14 @@ class RouterDecoder(AnswerDecoder):
         else:
             stopped = ends or frame.generated_text.endswith(self._stop)
             finish = "stop" if stopped else "length"
-        final = frame.generated_text if self._full_text else None
-        events.append(Finished(finish, _usage(frame.details), final))
+        events.append(
+            Finished(
+                finish,
+                _usage(frame.details),
+                final_text=frame.generated_text,
+                final_counts=self._full_text,
+            )
+        )
         self.done = True
 
 
@@ -161,7 +167,14 @@ class WholeDecoder(AnswerDecoder):
             events.append(Text(text))
         reason = frame.details.finish_reason if frame.details else None
         finish = None if reason is None else _REASONS.get(reason, reason)
-        events.append(Finished(finish, _usage(frame.details)))
+        events.append(
+            Finished(
+                finish,
+                _usage(frame.details),
+                final_text=frame.generated_text,
+                final_counts=False,
+            )
+        )
         self.done = True
 
 
