@@ -242,6 +242,21 @@ async def test_failed_cleanups_are_counted(gateway: Running) -> None:
     assert (await scraped(gateway)).total("penstock_cleanups_failed_total") == 1
 
 
+async def test_figures_go_on_after_the_configuration_was_read_again(gateway: Running) -> None:
+    await gateway.chat(MODEL)
+    inner = gateway.gateway
+    again = Settings(providers=inner.client._configs, routing=POOLED.routing)
+    inner._reread = lambda: again
+    before = inner.client
+    inner.reload()
+    assert inner.client is not before
+    assert (await gateway.chat("fast"))[0] == 200
+    seen = await scraped(gateway)
+    assert seen.total("penstock_attempts_total") == 2
+    shown = {t.model: t.requests for p in (await status_of(gateway)).providers for t in p.targets}
+    assert shown == {MODEL: 1, OTHER: 1}
+
+
 async def test_workers_answer_as_one(tmp_path: Path) -> None:
     views = [View(Siblings(tmp_path, index, 3)) for index in range(3)]
     for number, view in enumerate(views, 1):
