@@ -45,6 +45,10 @@ class BoundedProtocol(HttpToolsProtocol):
     """uvicorn's HTTP protocol within limits.
 
     A request that comes whole in one read, and an answer that is taken at once, cost no timer.
+
+    Requests do not queue: one that comes before its forerunner is answered is dropped, and the
+    connection closes after the answer, as RFC 9112 section 9.3.2 allows. To queue it, uvicorn
+    would stop reading, and then a caller's leaving is not seen while its upstream goes on.
     """
 
     limits = Limits()
@@ -53,6 +57,7 @@ class BoundedProtocol(HttpToolsProtocol):
     _unread: asyncio.TimerHandle | None = None
     _in_headers = False
     _in_message = False
+    _ahead = False
     _size = 0
     _left = 0
 
@@ -73,7 +78,15 @@ class BoundedProtocol(HttpToolsProtocol):
     # -- what the caller sends -----------------------------------------------------------------
 
     def on_message_begin(self) -> None:
-        """The first line of a request begins."""
+        """The first line of a request begins.
+
+        Raises:
+            BlockingIOError: the one before it is not answered; to end the parsing of this read.
+        """
+        if self._answering:
+            self._ahead = True
+            self.cycle.keep_alive = False
+            raise BlockingIOError
         self._in_headers = self._in_message = True
         self._size = 0
         if self._unread is not None and not self.flow.write_paused:
@@ -93,6 +106,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Some bytes came; what is still missing of a request has a deadline."""
+        if self._ahead:
+            return
         went_on = self._in_headers
         if b"pgrade" in data and (went_on or not self._in_message):
             data = _without_upgrade(data)
@@ -112,6 +127,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP."""
+        if self._ahead:
+            return
         self._answer_and_close(b"400 Bad Request", 400, "this is not a proper HTTP/1.1 request")
 
     @property
@@ -143,7 +160,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def _answer_and_close(self, line: bytes, status: int, sentence: str) -> None:
         """Refuse what does not become a request; without a word where that would be misread."""
         of_body = self._in_message and not self._in_headers and self.cycle is not None
-        if self.pipeline or (self.cycle.response_started if of_body else self._answering):
+        if self.cycle.response_started if of_body else self._answering:
             self.transport.abort()
             return
         body = refusal(status, sentence).body()
