@@ -100,6 +100,23 @@ def test_what_is_no_proper_object_is_refused_and_never_fails_otherwise(body: byt
         read_object(body)
 
 
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b'{"a": "\\ud83e"}', "half of a surrogate pair"),
+        (b'{"a": "\\udd9c \\ud83e\\udd9c"}', "half of a surrogate pair"),
+        (b'{"a": "\\ud83e and \\udd9c"}', "half of a surrogate pair"),
+        (b'{"a": "\\ud83e\\udd9c', "truncated"),
+        (b'{"a": "\xff"}', "not UTF-8"),
+        (b"[" * 200_000, "too deeply"),
+        (b'{"a": 1e400}', "out of range"),
+    ],
+)
+def test_the_reason_is_the_true_one(body: bytes, reason: str) -> None:
+    with pytest.raises(BadRequestError, match=reason):
+        read_object(body)
+
+
 def test_strange_but_proper_json_is_read() -> None:
     assert read_object(b'{"a": 1, "a": 2}') == {"a": 2}
     assert (

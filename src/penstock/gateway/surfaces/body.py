@@ -16,6 +16,10 @@ ModelName = Annotated[str, msgspec.Meta(max_length=300)]
 """A model as a caller names it: it ends up in headers, in the log and in figures."""
 
 MAX_DEPTH = 64
+_HALF = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])"
+    rb"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F]"
+)
 _JSON_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -28,13 +32,21 @@ def read_object(data: bytes) -> dict[str, Any]:
     try:
         value = msgspec.json.decode(data)
     except _JSON_ERRORS as error:
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise BadRequestError(f"the body is not valid JSON: {reason}") from None
+        raise BadRequestError(f"the body is not valid JSON: {_reason(error, data)}") from None
     if not isinstance(value, dict):
         raise BadRequestError("the body must be a JSON object")
     if _deeper(value, MAX_DEPTH):
         raise BadRequestError(f"the body is nested more than {MAX_DEPTH} levels deep")
     return value
+
+
+def _reason(error: Exception, data: bytes) -> str:
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not UTF-8"
+    # The decoder takes such a half for the end of the data.
+    return "it holds half of a surrogate pair" if _HALF.search(data) else str(error)
 
 
 def _deeper(value: object, levels: int) -> bool:
