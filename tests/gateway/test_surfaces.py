@@ -1,4 +1,4 @@
-"""Chat completions as pure functions: bodies to questions, events to chunks, stops, estimates."""
+"""Chat completions as pure functions: bodies to questions, events to chunks."""
 
 from __future__ import annotations
 
@@ -9,19 +9,15 @@ import pytest
 
 from penstock.errors import BadRequestError
 from penstock.gateway.errors import Failure
-from penstock.gateway.stops import StopCutter, StoppedAt, cut_reply
-from penstock.gateway.surfaces import estimate
 from penstock.gateway.surfaces.body import read_object
 from penstock.gateway.surfaces.chat import ChatWriter, joined_usage, reason_of, usage_of
 from penstock.gateway.surfaces.chat_body import ask_chat, read_chat
 from penstock.gateway.surfaces.surface import Asked, comment
 from penstock.types import (
     Capabilities,
-    ChatRequest,
     Event,
     Finished,
     ImagePart,
-    Message,
     Notice,
     Reasoning,
     Reply,
@@ -518,93 +514,3 @@ def test_warnings_are_comments_before_the_end() -> None:
     *_, note, last, done = streamed(writer(), [Text("a"), end])
     assert (note, done) == (": warning text_differs a b", "data: [DONE]")
     assert last["choices"][0]["finish_reason"] == "stop"
-
-
-# -- stops -----------------------------------------------------------------------------------------
-
-
-def cut(text: str, stops: tuple[str, ...], size: int) -> tuple[str, str | None]:
-    """The text that gets through in pieces of ``size``, and the stop text that was found."""
-    cutter = StopCutter(stops)
-    pieces: list[Event] = [Text(text[at : at + size]) for at in range(0, len(text), size)]
-    passed: list[Event] = []
-    for event in [*pieces, Finished(finish_reason="length")]:
-        if not cutter.cut:
-            passed += cutter.feed([event])
-    said = "".join(event.text for event in passed if isinstance(event, Text))
-    end = passed[-1]
-    assert isinstance(end, Finished)
-    reason = end.finish_reason
-    assert reason == ("stop" if cutter.cut else "length")
-    return said, reason.text if isinstance(reason, StoppedAt) else None
-
-
-@pytest.mark.parametrize(
-    ("text", "stops", "left", "found"),
-    [
-        ("one two three", ("two",), "one ", "two"),
-        ("one two three", ("three", "o th"), "one tw", "o th"),
-        ("aaab", ("aab",), "a", "aab"),
-        ("abababac", ("ababac",), "ab", "ababac"),
-        ("one tw", ("two",), "one tw", None),
-        ("", ("x",), "", None),
-        ("x", ("x",), "", "x"),
-        ("日本🦜語", ("🦜",), "日本", "🦜"),
-        ("a\n\nb", ("\n\n",), "a", "\n\n"),
-    ],
-)
-def test_stop_texts_are_found_however_the_text_is_cut(
-    text: str, stops: tuple[str, ...], left: str, found: str | None
-) -> None:
-    for size in range(1, max(len(text), 1) + 1):
-        assert cut(text, stops, size) == (left, found)
-    reply = cut_reply(Reply(text=text, model="m", provider="p", finish_reason="length"), stops)
-    assert reply.text == left
-    assert reply.finish_reason == ("length" if found is None else "stop")
-
-
-def test_what_is_held_back_comes_before_anything_else_that_is_said() -> None:
-    passed = StopCutter(["stop"]).feed([Text("sto"), Waiting("running"), ToolCall(), Text("p")])
-    assert passed == [Waiting("running"), Text("sto"), ToolCall(), Text("p")]
-
-
-# -- estimates -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("text", "tokens"),
-    [
-        ("", 0),
-        ("a", 1),
-        ("abcd", 1),
-        ("abcde", 2),
-        ("café", 1),
-        ("мир и", 3),
-        ("日本語", 3),
-        ("🦜", 1),
-    ],
-)
-def test_the_rule_of_the_estimate(text: str, tokens: int) -> None:
-    assert estimate.tokens_of(text) == tokens
-
-
-def test_a_question_costs_its_messages_calls_and_tools() -> None:
-    plain = ChatRequest(model="m", messages=(Message("user", "abcdefgh"),))
-    assert estimate.prompt_tokens_of(plain) == 6
-    call = Message("assistant", tool_calls=(ToolCallPart(id="c", name="name", arguments="args"),))
-    assert estimate.prompt_tokens_of(ChatRequest(model="m", messages=(call,))) == 6
-    tools = ChatRequest(model="m", messages=plain.messages, tools=(Tool(name="f"),))
-    assert estimate.prompt_tokens_of(tools) > 6
-
-
-def test_only_what_is_not_counted_is_estimated_and_then_marked() -> None:
-    request = ChatRequest(model="m", messages=(Message("user", "abcd"),))
-    whole = Usage(prompt_tokens=0, completion_tokens=0)
-    assert estimate.completed(whole, request, "abcd") is None
-    assert estimate.completed(None, request, "abcd") == Usage(
-        prompt_tokens=5, completion_tokens=1, estimated=True
-    )
-    counted = Usage(completion_tokens=70)
-    assert estimate.completed(counted, request, "abcd") == Usage(
-        prompt_tokens=5, completion_tokens=70, estimated=True
-    )
