@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 from collections.abc import AsyncIterator, Iterator
@@ -14,6 +13,7 @@ import pytest
 from penstock.gateway.serve import set_up_logs
 from penstock.sandbox import Sandbox
 from tests.gateway.running import Running, running_gateway
+from tests.gateway.test_metrics import leave_in_the_middle, until
 
 MODEL = "openai_compatible/sandbox-model"
 CANARY = "the-canary-sings-at-noon"
@@ -123,28 +123,26 @@ async def test_failures_say_their_kind_before_and_after_the_first_piece(
     assert "finish_reason" not in told
 
 
-@pytest.mark.parametrize(("stream", "status"), [(True, 200), (False, 499)])
-async def test_a_caller_who_leaves_is_told_as_one(
-    sandbox: Sandbox, gateway: Running, lines: Lines, stream: bool, status: int
-) -> None:
-    sandbox.servers["openai"].faults.next("stall-after=2" if stream else "silence")
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(0.3):
-            await (gateway.stream if stream else gateway.chat)(MODEL, "One two three")
-    told = await line(lines)
-    # A stream that had begun keeps the status that its caller has seen.
-    assert (told["status"], told["kind"], told["target"]) == (status, "cancelled", MODEL)
-
-
-async def test_a_caller_who_leaves_before_the_first_piece_is_a_499(
+async def test_a_caller_who_leaves_in_the_middle_is_told_as_one(
     sandbox: Sandbox, gateway: Running, lines: Lines
 ) -> None:
-    sandbox.servers["openai"].faults.next("silence")
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(0.3):
-            await gateway.stream(MODEL)
+    sandbox.servers["openai"].faults.next("stall-after=3")
+    await leave_in_the_middle(gateway)
     told = await line(lines)
-    assert (told["status"], told["kind"]) == (499, "cancelled")
+    # The status that the caller has seen stays.
+    assert (told["status"], told["kind"], told["target"]) == (200, "cancelled", MODEL)
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_caller_who_leaves_before_the_first_piece_is_a_499(
+    sandbox: Sandbox, gateway: Running, lines: Lines, stream: bool
+) -> None:
+    sandbox.servers["openai"].faults.next("silence")
+    asking = asyncio.ensure_future((gateway.stream if stream else gateway.chat)(MODEL))
+    await until(lambda: gateway.gateway.view._board.in_flight() == {MODEL: 1})
+    asking.cancel()
+    told = await line(lines)
+    assert (told["status"], told["kind"], told["target"]) == (499, "cancelled", MODEL)
 
 
 async def test_the_request_id_is_the_same_everywhere(gateway: Running, lines: Lines) -> None:
