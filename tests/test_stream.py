@@ -196,6 +196,17 @@ async def test_a_dropped_stream_needs_no_collector_although_its_opener_names_it(
         gc.enable()
 
 
+async def test_the_pieces_are_the_reply_where_the_final_text_does_not_count() -> None:
+    end = Finished(final_text="whole", final_counts=False)
+    assert (await Source([Text(" piece")], [end]).stream().reply()).text == " piece"
+
+
+async def test_a_reply_of_the_default_model_tells_which_one_it_was() -> None:
+    source = Source([Started(model="big"), Text("a")], [END])
+    stream = AnswerStream(source.open, provider="scripted", model="")
+    assert (await stream.reply()).model == "big"
+
+
 async def test_a_whole_reply_prefers_the_servers_final_text() -> None:
     calls = [
         ToolCall(index=0, id="c1", name="weather", arguments='{"ci'),

@@ -266,9 +266,10 @@ class AnswerStream:
                 partial=self.partial,
             )
         final = end.final_text if end.final_counts else None
+        told = self.started.model if self.started is not None else None
         return Reply(
             text=self.partial if final is None else final,
-            model=self.model,
+            model=self.model or told or "",
             provider=self.provider,
             reasoning=self._reasoning.getvalue(),
             tool_calls=tuple(self._tool_calls[index] for index in sorted(self._tool_calls)),

@@ -88,3 +88,8 @@ def test_unknown_options_are_refused() -> None:
     check_options({"host": "x"}, frozenset({"host"}), "p")
     with pytest.raises(BadRequestError, match="did you mean host"):
         check_options({"hots": "x"}, frozenset({"host"}), "p")
+
+
+def test_a_range_without_an_end_is_told_as_that() -> None:
+    with pytest.raises(BadRequestError, match=r"top_k must be at least 1, not 0"):
+        check_sampling({"top_k": 0}, {"top_k": (1, float("inf"))}, "p")

@@ -60,8 +60,10 @@ def check_sampling(given: Mapping[str, Any], ranges: Ranges, provider: str) -> N
             raise _refused(provider, f"{name} must be a whole number, not {value!r}", name)
         bounds = ranges[name]
         if bounds is not None and not bounds[0] <= value <= bounds[1]:
-            limits = f"{bounds[0]:g} to {bounds[1]:g}"
-            raise _refused(provider, f"{name} must be within {limits}, not {value!r}", name)
+            limits = f"within {bounds[0]:g} to {bounds[1]:g}"
+            if math.isinf(bounds[1]):
+                limits = f"at least {bounds[0]:g}"
+            raise _refused(provider, f"{name} must be {limits}, not {value!r}", name)
 
 
 def check_model(model: str, known: tuple[str, ...], provider: str) -> str:
