@@ -15,7 +15,6 @@ from penstock.errors import BadRequestError, PenstockError, ProtocolError, Strea
 from penstock.provider import ProviderConfig
 from penstock.providers.door import StatusError
 from penstock.transport import Limits, Response, Session
-from penstock.transport.limits import Watch
 from penstock.types import Conversation, Event
 from penstock.wire.decoder import AnswerDecoder
 from penstock.wire.request import HttpRequest, origin_of
@@ -112,12 +111,17 @@ class Call:
         try:
             refuse_page(response)
             while not decoder.done:
+                watch.start()
                 try:
-                    data = await self._read(response, watch)
+                    data = await response.read_some()
                 except PenstockError:
                     if not decoder.whole:
+                        if watch.broken is not None:
+                            raise watch.broken from None
                         raise
                     data = b""
+                finally:
+                    watch.stop()
                 events = decoder.feed(data) if data else decoder.eof()
                 if events:
                     self.limits.saw(events)
@@ -129,18 +133,6 @@ class Call:
             raise
         finally:
             watch.close()
-
-    @staticmethod
-    async def _read(response: Response, watch: Watch) -> bytes:
-        watch.start()
-        try:
-            return await response.read_some()
-        except PenstockError:
-            if watch.broken is not None:
-                raise watch.broken from None
-            raise
-        finally:
-            watch.stop()
 
     def _dressed(self, request: HttpRequest) -> HttpRequest:
         """``request`` with the configured headers, if it goes to the server's own origin."""

@@ -53,9 +53,14 @@ class Limits:
 
     def budget(self) -> float | None:
         """Seconds the next wait may take; None for ever."""
-        waiting = self._waiting_left if self._phase == "waiting" else None
-        known = [left for left in (self._left, self._total_left, waiting) if left is not None]
-        return max(min(known), 0.0) if known else None
+        left = self._left
+        if self._total_left is not None and (left is None or self._total_left < left):
+            left = self._total_left
+        if self._phase == "waiting":
+            waiting = self._waiting_left
+            if waiting is not None and (left is None or waiting < left):
+                left = waiting
+        return left if left is None or left > 0.0 else 0.0
 
     def spend(self, seconds: float) -> None:
         """Count ``seconds`` of waiting."""

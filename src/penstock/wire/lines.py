@@ -28,6 +28,11 @@ class LineDecoder:
         self._pending: list[bytes] = []
         self._pending_size = 0
 
+    @property
+    def idle(self) -> bool:
+        """Nothing is kept of what came."""
+        return not (self._pending or self._skip_line_feed)
+
     def feed(self, data: bytes) -> list[bytes]:
         """The lines that ``data`` completes, without their ends.
 

@@ -62,6 +62,9 @@ class SSEDecoder:
         Raises:
             ProtocolError: a line or an event is over the limit.
         """
+        if data.startswith(b"data:") and self._is_one(data):
+            self._first = False
+            return [ServerEvent(data[6:-2] if data[5:6] == b" " else data[5:-2])]
         lines = self._lines.feed(data)
         if self._first and lines:
             self._first = False
@@ -79,6 +82,20 @@ class SSEDecoder:
             else:
                 self._field(line)
         return events
+
+    def _is_one(self, data: bytes) -> bool:
+        """Whether ``data`` is one line and the blank one, and nothing came before that counts.
+
+        So it is with most reads of a stream that is sent token by token.
+        """
+        return (
+            data.find(b"\n") == len(data) - 2
+            and data.endswith(b"\n")
+            and b"\r" not in data
+            and len(data) <= self._limit
+            and not (self._data or self._event or self.last_event_id or self._id is not None)
+            and self._lines.idle
+        )
 
     def eof(self) -> ServerEvent | None:
         """What the stream left unfinished: an event that must not count, but may be looked at.
