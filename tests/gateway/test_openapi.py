@@ -9,7 +9,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from penstock.config.gateway import GatewayKey, GatewaySettings
 from penstock.gateway import shapes
+from penstock.gateway.keys import hash_of
 from penstock.gateway.openapi import OPERATIONS, description
 from penstock.gateway.page import Page
 from penstock.gateway.status import Status
@@ -105,3 +107,29 @@ async def test_a_description_that_lies_would_be_found(gateway: Running) -> None:
     msgspec.json.decode(data, type=Status)
     with pytest.raises(msgspec.ValidationError):
         msgspec.json.decode(data, type=shapes.ChatCompletion)
+
+
+async def test_a_gateway_that_stops_is_alive_and_not_ready(gateway: Running) -> None:
+    gateway.gateway.ready = False
+    async with gateway.http.get(f"{gateway.url}/health/ready") as answer:
+        assert answer.status == 503
+        assert 503 in OPERATIONS["/health/ready"].errors
+        told = msgspec.json.decode(await answer.read(), type=shapes.Error)
+        assert told.error.code == "stopping"
+    async with gateway.http.get(f"{gateway.url}/health/live") as answer:
+        assert answer.status == 200
+    async with gateway.http.get(f"{gateway.url}/metrics") as answer:
+        assert "\npenstock_ready 0.0\n" in await answer.text()
+
+
+async def test_with_keys_all_but_the_health_checks_want_one() -> None:
+    keys = {"alice": GatewayKey(hash=hash_of("a-key-for-this-test"))}
+    bearer = {"authorization": "Bearer a-key-for-this-test"}
+    async with running_gateway({}, GatewaySettings(keys=keys)) as gateway:
+        for path, operation in OPERATIONS.items():
+            url = gateway.url + path.replace("{id}", "nobody/x")
+            async with gateway.http.request(operation.method, url, json={}) as answer:
+                assert (answer.status == 401) is not operation.open, path
+            if path in ("/metrics", "/api/status", "/openapi.json"):
+                async with gateway.http.get(url, headers=bearer) as answer:
+                    assert answer.status == 200, path
