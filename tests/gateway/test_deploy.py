@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +46,11 @@ def expressions(dashboard: dict[str, Any]) -> Iterator[str]:
             yield variable["definition"]
 
 
-def breaches(dashboard: dict[str, Any], known: dict[str, set[str]]) -> list[str]:
-    """What a dashboard names that no metric has."""
+def breaches(expressions: Iterable[str], known: dict[str, set[str]]) -> list[str]:
+    """What expressions name that no metric has."""
     labels = set[str]().union(*known.values())
     found = []
-    for expression in expressions(dashboard):
+    for expression in expressions:
         named = set(METRIC.findall(expression)) - labels
         found += [f"no metric {name}" for name in named - known.keys()]
         for name, conditions in SELECTOR.findall(expression):
@@ -71,7 +71,16 @@ def dashboard_of_ours() -> dict[str, Any]:
 def test_every_metric_and_label_of_the_dashboard_exists() -> None:
     dashboard = dashboard_of_ours()
     assert len(list(expressions(dashboard))) > 25
-    assert breaches(dashboard, told_metrics()) == []
+    assert breaches(expressions(dashboard), told_metrics()) == []
+
+
+def test_every_metric_and_label_of_the_alerts_exists() -> None:
+    text = (DEPLOY / "prometheus-alerts.yml").read_text("utf-8")
+    rules = re.findall(r"^ +expr: (.+)$", text, re.MULTILINE)
+    assert len(rules) == text.count("- alert: ") == text.count("summary: ") > 5
+    assert breaches(rules, told_metrics()) == []
+    known = SCRAPED.union(*told_metrics().values())
+    assert set(re.findall(r"\$labels\.(\w+)", text)) <= known
 
 
 def test_what_does_not_exist_would_be_found() -> None:
@@ -79,7 +88,7 @@ def test_what_does_not_exist_would_be_found() -> None:
     dashboard["panels"][1]["targets"][0]["expr"] = (
         'sum by (colour) (penstock_streams) + penstock_ready{state="open"}'
     )
-    assert sorted(breaches(dashboard, told_metrics())) == [
+    assert sorted(breaches(expressions(dashboard), told_metrics())) == [
         "no metric penstock_streams",
         "penstock_ready has no label state",
         'sum by (colour) (penstock_streams) + penstock_ready{state="open"}: no label colour',
