@@ -124,6 +124,7 @@ class Gateway:
         self.settings = settings or GatewaySettings()
         self.ready = True
         self._running: set[Answer] = set()
+        self._patience: asyncio.Timeout | None = None
         self._idle = asyncio.Event()
         self._idle.set()
         self.catalogue = Catalogue(lambda: self.client)
@@ -249,11 +250,20 @@ class Gateway:
         """
         self.ready = False
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self.settings.limits.drain):
+            async with asyncio.timeout(self.settings.limits.drain) as self._patience:
                 await self._idle.wait()
+        self._patience = None
         async with asyncio.TaskGroup() as group:
             for answer in list(self._running):
                 group.create_task(answer.stop())
+
+    def hurry(self) -> None:
+        """End the answers under way now, if ``drain`` waits for them. Safe in a signal handler."""
+        asyncio.get_running_loop().call_soon_threadsafe(self._hurry)
+
+    def _hurry(self) -> None:
+        if self._patience is not None:
+            self._patience.reschedule(asyncio.get_running_loop().time())
 
     def reload(self) -> None:
         """Read the configuration again. A wrong one is refused, and the old one stays.

@@ -21,6 +21,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Mapping
+from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -244,9 +245,9 @@ def _watch_over(
         TemporaryDirectory(prefix="penstock-") as folder,
     ):
 
-        def start(index: int, on_listening: Callable[[], None]) -> BaseProcess:
+        def start(index: int, told: Connection) -> BaseProcess:
             siblings = Siblings(Path(folder), index, settings.workers)
-            arguments = (plan, settings.port, siblings, on_listening)
+            arguments = (plan, settings.port, siblings, told)
             worker = spawning.Process(target=_worker, args=arguments)
             worker.start()
             return worker
@@ -254,10 +255,10 @@ def _watch_over(
         Workers(settings.workers, start, on_started).run()
 
 
-def _worker(plan: Plan, port: int, siblings: Siblings, on_listening: Callable[[], None]) -> None:
+def _worker(plan: Plan, port: int, siblings: Siblings, told: Connection) -> None:
     stand_apart()
     try:
         settings = msgspec.structs.replace(plan.settings().gateway, port=port)
-        _work(plan, listen(settings, shared=True), on_listening, siblings)
+        _work(plan, listen(settings, shared=True), lambda: told.send(siblings.index), siblings)
     except PenstockError as error:
         sys.exit(f"ERROR penstock.gateway: a worker cannot start: {error}")

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -246,7 +247,14 @@ class GatewayServer(uvicorn.Server):
         for server in self.servers:
             server.close()
         await self._gateway.drain()
+        self.force_exit = False  # the end of the application is what cleans up remotely
         await super().shutdown(sockets=sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """End; at a second Ctrl-C without waiting for the answers under way."""
+        super().handle_exit(sig, frame)
+        if self.force_exit:
+            self._gateway.hurry()
 
 
 def server_of(

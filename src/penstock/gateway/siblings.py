@@ -26,6 +26,7 @@ class Siblings:
     """
 
     def __init__(self, folder: Path, index: int, count: int) -> None:
+        self.index = index
         self.name = str(index)
         self._others = {str(i): folder / str(i) for i in range(count) if i != index}
         self._own = folder / self.name
