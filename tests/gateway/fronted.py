@@ -191,6 +191,7 @@ async def before_bytes(
             front = Front(running, MODEL, log)
             yield Bytes(front, server)
             await front.quiet()
+            await running.http.close()  # the gateway need not wait for it
             assert KEY not in json.dumps(log)
         await server.quiet()
     await until(lambda: sockets() <= before, "sockets are left open")
@@ -241,5 +242,6 @@ async def before_site(
                 yield here
                 await here.quiet()
                 await until(lambda: here.empty, f"left there: {sandbox.state(name)}")
+                await running.http.close()
             await until(lambda: not here.state.open_connections, "connections are left there")
     await until(lambda: sockets() <= before, "sockets are left open")

@@ -15,6 +15,9 @@ from benchmarks.truth.__main__ import judged, main
 from benchmarks.truth.ours import running_penstock
 from benchmarks.truth.rows import ROWS
 from benchmarks.truth.upstream import running_upstream
+from tests.faults.ground import until
+from tests.gateway.fronted import before_site
+from tests.gateway.raw import question, raw
 
 PATIENT = 3.0
 """Seconds that stand for 0.2: how busy the machine is decides no test; never is still never."""
@@ -182,3 +185,52 @@ def test_nobody_there_is_a_failure_of_each_row(capsys: pytest.CaptureFixture[str
     arguments = ["--base-url", "http://127.0.0.1:9/v1", "--model", "m", "--upstream-port", "0"]
     assert main(arguments) == 1
     assert capsys.readouterr().out.endswith("0 of 16 rows pass\n")
+
+
+# -- the rows about callers, over the back ends that keep conversations --------------------------
+
+STATEFUL = ("allenai", "openassistant", "h2o", "chatui", "replicate")
+
+
+@pytest.mark.parametrize("name", STATEFUL)
+async def test_two_callers_never_share_a_conversation(name: str) -> None:
+    system = {"role": "system", "content": "You are a helpful assistant."}
+
+    async with before_site(name) as here:
+
+        async def told(secret: str) -> str:
+            turn = {"role": "user", "content": f"my word is {secret}"}
+            answer = await here.ask(messages=[system, turn])
+            assert answer.done, answer.error
+            return answer.text
+
+        together = await asyncio.gather(told("apple"), told("bear"))
+        answers = [*together, await told("cedar"), await told("dune")]
+        words = ("apple", "bear", "cedar", "dune")
+        for word, text in zip(words, answers, strict=True):
+            assert [each for each in words if each in text] == [word]
+        created = here.state.conversations.created
+        assert len(set(created)) == len(created) == 4
+
+
+@pytest.mark.parametrize("name", STATEFUL)
+@pytest.mark.parametrize("phase", ["stream", "before", "whole"])
+async def test_a_caller_who_leaves_is_cleaned_up_after(name: str, phase: str) -> None:
+    """The context demands that nothing is left there: no run, no stream, no conversation."""
+    async with before_site(name, pace=0.02) as here:
+        if phase != "stream" and name != "openassistant":  # that one has no way to stop a model
+            here.faults.next("model-stalls")
+        body = question(here.model, "one two " * 20, stream=phase != "whole")
+        async with raw(here.running) as caller:
+            await caller.send(body)
+            if phase == "stream":
+                came = b""
+                while b"two" not in came:
+                    came += await caller.some()
+            else:
+                await until(lambda: bool(here.state.runs.started), "it is not asked")
+        await here.quiet()
+        (line,) = await here.ended()
+        assert line["kind"] == "cancelled"
+        await until(lambda: here.empty, f"left there: {here.state}")
+        assert here.state.runs.started == 1
