@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from penstock.gateway.exchange import Exchange
-from penstock.gateway.traces import Traces
+from penstock.gateway.traces import MOST, Traces
 from penstock.observe import AttemptEnded
 from penstock.sandbox import Sandbox
 from tests.gateway.running import Running, running_gateway
@@ -141,6 +141,16 @@ def test_a_try_whose_request_is_unknown_is_not_kept(spans: InMemorySpanExporter)
     exchange.request_id = ""
     traces.request(exchange, exchange.path, 2.0)
     assert len(spans.get_finished_spans()) == 1
+
+
+@pytest.mark.usefixtures("spans")
+def test_tries_that_end_after_their_request_fill_nothing() -> None:
+    traces = Traces()
+    for number in range(MOST + 50):
+        traces.ended(AttemptEnded(f"r{number}", MODEL, 1, 1.0, None, 0.1, 0.5))
+    assert len(traces._tries) == MOST
+    assert f"r{MOST + 49}" in traces._tries
+    assert "r0" not in traces._tries
 
 
 def test_without_a_provider_nothing_is_imported_or_kept() -> None:

@@ -40,8 +40,12 @@ class Traces:
 
     def ended(self, record: AttemptEnded) -> None:
         """A try ended; its span is made with that of its request."""
-        if record.request_id and _tracer() is not None and len(self._tries) < MOST:
-            self._tries.setdefault(record.request_id, []).append(record)
+        if not record.request_id or _tracer() is None:
+            return
+        if len(self._tries) >= MOST:
+            # A try that ends after its request is asked for by nobody: the oldest are such.
+            del self._tries[next(iter(self._tries))]
+        self._tries.setdefault(record.request_id, []).append(record)
 
     def request(self, exchange: Exchange, route: str, now: float) -> None:
         """A request ended.
