@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import pytest
 
-from penstock.config import load
+from penstock.config import Settings, load
 from penstock.config.gateway import GatewayKey, GatewaySettings
 from penstock.errors import BadRequestError, ConfigError, NotFoundError, redact
 from penstock.gateway import app
@@ -231,16 +231,22 @@ def test_a_wrong_setting_is_told_with_its_place(tmp_path: Path, text: str, where
 # -- a running gateway ---------------------------------------------------------------------------
 
 
+@pytest.fixture
+async def sandbox() -> AsyncIterator[Sandbox]:
+    async with Sandbox(["openai"], pace=0.0) as servers:
+        yield servers
+
+
 async def test_a_running_gateway_takes_new_keys_and_drops_revoked_ones(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    sandbox: Sandbox,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(app, "FILE_WATCH", 0.02)
     settings = GatewaySettings(key_file=str(tmp_path / "keys.json"))
     store, key = KeyStore(tmp_path / "keys.json"), new_key()
-    async with (
-        Sandbox(["openai"], pace=0.0) as sandbox,
-        running_gateway(sandbox.providers, settings) as gateway,
-    ):
+    async with running_gateway(sandbox.providers, settings) as gateway:
         await becomes(401, gateway, key)
         store.add("ci", stored(key))
         await becomes(200, gateway, key)
@@ -251,6 +257,22 @@ async def test_a_running_gateway_takes_new_keys_and_drops_revoked_ones(
         assert await status(gateway, key) == 200, "a broken file locks nobody out"
         store.path.unlink()
         await becomes(401, gateway, key)
+
+
+async def test_a_configuration_without_keys_does_not_open_what_was_closed(
+    sandbox: Sandbox,
+) -> None:
+    key = new_key()
+    keyed = GatewaySettings(keys={"ci": GatewayKey(hash=hash_of(key))})
+    async with running_gateway(sandbox.providers) as gateway:
+        assert await status(gateway, "") == 200
+        gateway.gateway._reread = lambda: Settings(gateway=keyed)
+        gateway.gateway.reload()
+        assert await status(gateway, "") == 401
+        gateway.gateway._reread = Settings
+        gateway.gateway.reload()
+        assert await status(gateway, "") == 401
+        assert await status(gateway, key) == 401
 
 
 async def status(gateway: Running, key: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
@@ -413,7 +414,10 @@ async def test_headers_that_trickle_are_not_waited_for(gateway: Running) -> None
     await alive(gateway)
 
 
-async def test_a_body_that_trickles_is_not_waited_for(gateway: Running) -> None:
+async def test_a_body_that_trickles_is_not_waited_for(
+    gateway: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
     async with raw(gateway) as caller:
         await caller.send(request("POST", "/v1/chat/completions", "Content-Length: 4000"))
         ended = asyncio.create_task(caller.rest())
@@ -422,6 +426,9 @@ async def test_a_body_that_trickles_is_not_waited_for(gateway: Running) -> None:
                 await caller.send(b" ")
                 await asyncio.sleep(0.02)
         assert ended.result().startswith(b"HTTP/1.1 408 ")
+    async with asyncio.timeout(PATIENCE):
+        while '"status":408' not in caplog.text:
+            await asyncio.sleep(0.005)
     await alive(gateway)
 
 

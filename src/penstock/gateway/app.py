@@ -31,6 +31,7 @@ from penstock.gateway.errors import Failure, failure_of, refusal
 from penstock.gateway.exchange import Exchange, new_id
 from penstock.gateway.http import (
     JSON,
+    REFUSED_BELOW,
     ClientGone,
     Receive,
     Refused,
@@ -169,8 +170,8 @@ class Gateway:
             else:
                 await self._router(scope, receive, send)
         except ClientGone:
-            exchange.status = exchange.status or 499
-            exchange.kind = "cancelled"
+            exchange.status = exchange.status or scope.get(REFUSED_BELOW, 499)
+            exchange.kind = "bad_request" if REFUSED_BELOW in scope else "cancelled"
         except Refused as refused:
             exchange.further += refused.headers
             await self._refuse(exchange, refused.failure, receive, send)

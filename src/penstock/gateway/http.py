@@ -15,6 +15,9 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Header = tuple[bytes, bytes]
 
+REFUSED_BELOW = "penstock.refused_below"
+"""Where the server notes the status with which it refused a request that had begun."""
+
 JSON: Header = (b"content-type", b"application/json")
 
 

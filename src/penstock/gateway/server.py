@@ -16,7 +16,7 @@ import asyncio
 import re
 from collections.abc import Callable
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -24,6 +24,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from penstock.config.gateway import Limits
 from penstock.gateway.app import Gateway
 from penstock.gateway.errors import refusal
+from penstock.gateway.http import REFUSED_BELOW, Scope
 
 KEEP_ALIVE = 75.0
 """Seconds that an idle connection stays open between two requests."""
@@ -164,6 +165,8 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.cycle.response_started if of_body else self._answering:
             self.transport.abort()
             return
+        if of_body:
+            cast(Scope, self.scope)[REFUSED_BELOW] = status
         body = refusal(status, sentence).body()
         self.transport.write(
             b"HTTP/1.1 %s\r\ncontent-type: application/json\r\nconnection: close\r\n"
