@@ -50,6 +50,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="goes with every question; may be repeated",
     )
     parser.add_argument("--penstock", action="store_true", help="start Penstock and ask it")
+    parser.add_argument(
+        "--back-ends", action="store_true", help="with --penstock: leave each of its back ends, too"
+    )
     parser.add_argument("--upstream-port", type=int, help=f"default {UPSTREAM_PORT}")
     parser.add_argument("--only", metavar="WORDS", help="rows whose name holds these words")
     parser.add_argument("--leave-limit", type=float, default=0.2, help="seconds, default 0.2")
@@ -58,6 +61,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if not options.penstock and not (options.base_url and options.model):
         parser.error("say --base-url and --model, or --penstock")
+    if options.back_ends and not options.penstock:
+        parser.error("--back-ends needs --penstock")
     options.headers = {
         name.strip().lower(): value.strip()
         for name, _, value in (header.partition(":") for header in options.header)
@@ -73,7 +78,7 @@ async def _asked(options: argparse.Namespace) -> list[Result]:
         base_url, model, key = options.base_url, options.model, options.key
         if options.penstock:
             base_url, model, key = await stack.enter_async_context(running_penstock(upstream.port))
-        return await judged(
+        results = await judged(
             base_url,
             model,
             key,
@@ -83,6 +88,11 @@ async def _asked(options: argparse.Namespace) -> list[Result]:
             patience=options.patience,
             leave_limit=options.leave_limit,
         )
+    if options.back_ends:
+        from benchmarks.truth import backends
+
+        results += await backends.results(options.leave_limit)
+    return results
 
 
 async def judged(

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
+from benchmarks.truth import backends
 from benchmarks.truth.__main__ import judged, main
 from benchmarks.truth.ours import running_penstock
 from benchmarks.truth.rows import ROWS
@@ -31,6 +32,13 @@ def test_every_row_holds(capsys: pytest.CaptureFixture[str]) -> None:
     assert [(row["probe"], row["seen"]) for row in results if not row["passed"]] == []
     assert len(results) == len(ROWS) == 16
     assert status == 0
+
+
+@pytest.mark.slow
+async def test_every_back_end_is_left_as_measured() -> None:
+    results = await backends.results(PATIENT)
+    assert [result.probe for result in results if not result.passed] == []
+    assert len(results) == len(STATEFUL)
 
 
 # -- that it can fail ----------------------------------------------------------------------------
@@ -189,7 +197,7 @@ def test_nobody_there_is_a_failure_of_each_row(capsys: pytest.CaptureFixture[str
 
 # -- the rows about callers, over the back ends that keep conversations --------------------------
 
-STATEFUL = ("allenai", "openassistant", "h2o", "chatui", "replicate")
+STATEFUL = tuple(backends.MODELS)
 
 
 @pytest.mark.parametrize("name", STATEFUL)
