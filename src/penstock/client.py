@@ -41,6 +41,8 @@ _log = logging.getLogger("penstock.client")
 
 _LIMITED = 100
 """How many providers with other time limits than the configured ones are remembered."""
+_NAMES = 1000
+"""How many names of models are remembered: callers may make up names."""
 
 
 class ClientArguments(TypedDict, total=False):
@@ -120,6 +122,7 @@ class Client:
         for name, given in _mapping("providers", providers or {}).items():
             self._configs[name] = self._merged(name, given)
         self._providers: dict[str, Provider] = {}
+        self._resolved: dict[str, tuple[str, str]] = {}
         self._limited: dict[tuple[str, frozenset[tuple[str, float | None]]], Provider] = {}
         routing = msgspec.structs.replace(self.settings.routing, aliases=self.settings.aliases)
         self.router = Router(
@@ -317,10 +320,16 @@ class Client:
         Raises:
             ModelNotFoundError: there is no such provider.
         """
+        known = self._resolved.get(model)
+        if known is not None:
+            return known
         plan = self.router.plan(model)
-        model = plan.targets[0].name if plan.pooled else plan.name
+        name = plan.targets[0].name if plan.pooled else plan.name
         named = (*self.settings.aliases, *self.settings.routing.pools)
-        return self.registry.split(model, self._configs, named)
+        if len(self._resolved) >= _NAMES:
+            self._resolved.clear()
+        found = self._resolved[model] = self.registry.split(name, self._configs, named)
+        return found
 
     def provider(
         self, name: str, timeouts: Mapping[str, float | None] | None = None, /

@@ -267,10 +267,11 @@ class AnswerStream:
             )
         final = end.final_text if end.final_counts else None
         told = self.started.model if self.started is not None else None
+        provider, model = self._answering()
         return Reply(
             text=self.partial if final is None else final,
-            model=self.model or told or "",
-            provider=self.provider,
+            model=model or told or "",
+            provider=provider,
             reasoning=self._reasoning.getvalue(),
             tool_calls=tuple(self._tool_calls[index] for index in sorted(self._tool_calls)),
             finish_reason=end.finish_reason,

@@ -113,11 +113,16 @@ class Sampling(Value, frozen=True):
 
     def given(self) -> dict[str, Any]:
         """Name -> value of what is set."""
+        if self == _NO_SAMPLING:  # as nearly all requests are
+            return {}
         return {
             name: value
             for name in self.__struct_fields__
             if (value := getattr(self, name)) is not None and value != ()
         }
+
+
+_NO_SAMPLING = Sampling()
 
 
 class Tool(Value, frozen=True):

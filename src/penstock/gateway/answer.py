@@ -250,9 +250,8 @@ class Answer:
 
     def _note_route(self, stream: AnswerStream) -> None:
         route = stream.route
-        tried = route is not None and route.attempts > 0
-        self._exchange.target = f"{stream.provider}/{stream.model}" if tried else None
         self._exchange.attempts = 0 if route is None else route.attempts
+        self._exchange.target = None if route is None else route.target or None
 
     async def _watch(self, receive: Receive) -> None:
         """Wait for the caller to leave; meanwhile keep the line alive.

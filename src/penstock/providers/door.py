@@ -9,8 +9,8 @@ words.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from types import TracebackType
 
 from penstock.errors import NotFoundError, PenstockError, ProtocolError
 from penstock.types import Value
@@ -20,6 +20,29 @@ StatusError = Callable[[int, dict[str, str], bytes], PenstockError]
 
 _FORMS = re.compile(r"need to have an? (?:origin|referer)", re.IGNORECASE)
 """How a site guards its forms; an API has none."""
+
+
+class Reading:
+    """The context of ``Door.reading``."""
+
+    __slots__ = ("_door",)
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
+
+    def __enter__(self) -> None:
+        """Nothing is made."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        place: TracebackType | None,
+    ) -> None:
+        if isinstance(error, ProtocolError):
+            told = self._door.told(error)
+            if told is not error:
+                raise told from None
 
 
 class Door(Value, frozen=True):
@@ -46,20 +69,13 @@ class Door(Value, frozen=True):
 
         return told
 
-    @contextmanager
-    def reading(self) -> Iterator[None]:
+    def reading(self) -> Reading:
         """Around the reading of the first answer.
 
-        Raises:
+        Raises (from the context):
             ProtocolError: it is none of this software's.
         """
-        try:
-            yield
-        except ProtocolError as error:
-            told = self.told(error)
-            if told is error:
-                raise
-            raise told from None
+        return Reading(self)
 
     def told(self, error: PenstockError) -> PenstockError:
         """``error``, or what it says of the address."""

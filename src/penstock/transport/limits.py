@@ -11,8 +11,8 @@ the connection, and the pending read then ends - so a stream may be suspended at
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
+from types import TracebackType
 
 from penstock.errors import StreamTimeoutError
 from penstock.types import CONTENT, Event, Timeouts, Waiting
@@ -86,26 +86,13 @@ class Limits:
         error.phase = phase
         return error
 
-    @asynccontextmanager
-    async def step(self) -> AsyncIterator[None]:
+    def step(self) -> Step:
         """Bound one exchange that is not a stream. No ``yield`` to a consumer inside.
 
-        Raises:
+        Raises (from the context):
             StreamTimeoutError: the budget is used up.
         """
-        start = self._clock()
-        scope = asyncio.timeout(self.budget())
-        try:
-            async with scope:
-                yield
-        except StreamTimeoutError:
-            raise
-        except TimeoutError:
-            if not scope.expired():
-                raise
-            self.spend(self._clock() - start)
-            raise self.broken() from None
-        self.spend(self._clock() - start)
+        return Step(self, self._clock)
 
     async def pause(self, seconds: float) -> None:
         """Sleep for ``seconds`` within the limits: the pause between two polls.
@@ -119,6 +106,40 @@ class Limits:
     def watch(self, abort: Callable[[], None]) -> Watch:
         """A timer for the reads of one response; it calls ``abort`` when a limit is broken."""
         return Watch(self, abort, self._clock)
+
+
+class Step:
+    """One exchange within the limits. A class of its own: every request goes through two."""
+
+    __slots__ = ("_clock", "_limits", "_scope", "_start")
+
+    def __init__(self, limits: Limits, clock: Callable[[], float]) -> None:
+        self._limits = limits
+        self._clock = clock
+
+    async def __aenter__(self) -> None:
+        self._start = self._clock()
+        self._scope = asyncio.timeout(self._limits.budget())
+        await self._scope.__aenter__()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        place: TracebackType | None,
+    ) -> None:
+        try:
+            await self._scope.__aexit__(kind, error, place)
+        except TimeoutError:
+            pass
+        else:
+            if error is None:
+                self._limits.spend(self._clock() - self._start)
+            inside = isinstance(error, TimeoutError) and not isinstance(error, StreamTimeoutError)
+            if not (inside and self._scope.expired()):
+                return
+        self._limits.spend(self._clock() - self._start)
+        raise self._limits.broken() from None
 
 
 class Watch:

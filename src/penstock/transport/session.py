@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import io
 import ssl
-from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager, suppress
+from functools import lru_cache
 from http.cookies import CookieError, SimpleCookie
+from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urljoin, urlsplit
 
@@ -171,6 +173,27 @@ class Response:
             self._raw.close()
 
 
+class Discreet:
+    """The context of ``Session.discreet``."""
+
+    __slots__ = ("_session",)
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def __enter__(self) -> None:
+        """Nothing is made."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        place: TracebackType | None,
+    ) -> None:
+        if isinstance(error, PenstockError):
+            self._session.clean(error)
+
+
 class Session:
     """What the calls of one owner share.
 
@@ -226,14 +249,9 @@ class Session:
         """Connections in use now; 0 when no answer is being read."""
         return sum(len(getattr(pool.connector, "_acquired", ())) for pool in self._pools.values())
 
-    @contextmanager
-    def discreet(self) -> Iterator[None]:
+    def discreet(self) -> Discreet:
         """An error that leaves this shows no credential that this session has sent."""
-        try:
-            yield
-        except PenstockError as error:
-            self.clean(error)
-            raise
+        return Discreet(self)
 
     def clean(self, error: PenstockError) -> None:
         """Take out of ``error``, and what led to it, what a server told back of credentials."""
@@ -321,7 +339,7 @@ class Session:
                     headers=[("Accept-Encoding", "identity"), *request.headers],
                     data=_upload(request.body),
                     allow_redirects=False,
-                    timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect),
+                    timeout=_timeout(connect),
                     middlewares=(_send_once,) if once else None,
                     **options,
                 )
@@ -411,10 +429,16 @@ def _upload(body: bytes) -> io.BytesIO | bytes | None:
     return io.BytesIO(body) if len(body) > _LARGE else body or None
 
 
+@lru_cache(maxsize=256)
 def _encoded(url: str) -> Any:
     from yarl import URL
 
     return URL(url, encoded=True)
+
+
+@lru_cache(maxsize=16)
+def _timeout(connect: float | None) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=None, sock_connect=connect)
 
 
 def _tls_context(ca_bundle: str | None) -> ssl.SSLContext | bool:
