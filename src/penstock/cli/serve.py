@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from threading import Event, Thread
@@ -11,8 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from penstock.errors import MissingRequirementsError
+
 if TYPE_CHECKING:
-    from penstock.config.gateway import GatewaySettings
+    from penstock.config import Settings
+    from penstock.gateway.serve import Plan
+
+PACE = 0.02
+"""Seconds between two pieces of the sandbox: about as fast as people read."""
 
 
 @click.command()
@@ -55,8 +61,7 @@ def serve(
     Runs until Ctrl-C. Running answers then have some seconds to end; the rest is stopped, here and
     at the back ends.
     """
-    from penstock.gateway.serve import Plan, run
-
+    Plan, run = _gateway()
     overrides: dict[str, Any] = {}
     for name, value in (("host", host), ("port", port), ("workers", workers)):
         if value is not None:
@@ -76,14 +81,43 @@ def serve(
         run(plan, lambda settings: _announce(settings, sandbox=sandbox))
 
 
-def _announce(settings: GatewaySettings, *, sandbox: bool) -> None:
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    base = f"http://{host}:{settings.port}"
-    model = "h2o/falcon-40b" if sandbox else "allenai/tulu3-405b"
-    body = f'{{"model": "{model}", "messages": [{{"role": "user", "content": "Hello"}}]}}'
+def _gateway() -> tuple[type[Plan], Callable[[Plan, Callable[[Settings], None]], None]]:
+    """What serves.
+
+    Raises:
+        MissingRequirementsError: its packages are not installed.
+    """
+    try:
+        from penstock.gateway.serve import Plan, run
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("penstock"):
+            raise
+        raise MissingRequirementsError(
+            f"the gateway needs the package {error.name.partition('.')[0]}; "
+            "`pip install 'penstock[gateway]'` brings all that it needs"
+        ) from None
+    return Plan, run
+
+
+def _announce(settings: Settings, *, sandbox: bool) -> None:
+    gateway = settings.gateway
+    host = f"[{gateway.host}]" if ":" in gateway.host else gateway.host
+    base = f"http://{host}:{gateway.port}"
+    model = "h2o/falcon-40b" if sandbox else model_to_try(settings)
+    key = " -H 'authorization: Bearer KEY'" if gateway.keys or gateway.key_file else ""
+    body = f'{{"model":"{model}","messages":[{{"role":"user","content":"Hello"}}]}}'
     click.echo(f"OpenAI base URL  {base}/v1")
     click.echo(f"Chat and status  {base}/")
-    click.echo(f"Try it           curl {base}/v1/chat/completions -d '{body}'")
+    click.echo(f"Try it           curl {base}/v1/chat/completions{key} -d '{body}'")
+
+
+def model_to_try(settings: Settings) -> str:
+    """A name that whoever tries these settings may ask for; MODEL stands for what only he knows."""
+    if settings.default_model is not None:
+        return settings.default_model
+    named = [*settings.routing.pools, *settings.aliases]
+    own = [f"{name}/MODEL" for name, each in settings.providers.items() if each.base_url]
+    return next(iter([*named, *own]), "allenai/tulu3-405b")
 
 
 @contextmanager
@@ -93,12 +127,13 @@ def _sandbox(*, wanted: bool) -> Iterator[Mapping[str, Mapping[str, str]]]:
         yield {}
         return
     from penstock.sandbox import SANDBOX_PROVIDERS, Sandbox
+    from penstock.sandbox.script import SHOW
 
     ready: Future[Mapping[str, Mapping[str, str]]] = Future()
     ended = Event()
 
     async def serve() -> None:
-        async with Sandbox(SANDBOX_PROVIDERS) as running:
+        async with Sandbox(SANDBOX_PROVIDERS, script=SHOW, pace=PACE) as running:
             ready.set_result(running.providers)
             await asyncio.to_thread(ended.wait)
 

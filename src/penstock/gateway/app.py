@@ -270,21 +270,26 @@ class Gateway:
         """Read the configuration again. A wrong one is refused, and the old one stays.
 
         Answers under way keep the client they began with; it is closed after the last of them.
+        Where only the gateway's own table has changed, the client stays, and with it what is known
+        of failing targets and used limits.
         """
         if self._reread is None:
             return
         try:
             settings = self._reread()
-            client = Client(config=settings, observer=self.view)
+            client = self.client
+            if _answers_differ(settings, client.settings):
+                client = Client(config=settings, observer=self.view)
             self._keys.read(settings.gateway)
         except PenstockError as error:
             _log.error("the new configuration is refused, the old one stays: %s", error)
             return
+        _tell_of_restart(self.settings, settings.gateway)
         old, self.client, self.settings = self.client, client, settings.gateway
         self._admission = self._door()
         self.view.attach(self)
         _log.info("the configuration was read again")
-        if not self._users[old]:
+        if old is not client and not self._users[old]:
             self._retire(old)
 
     @contextlib.contextmanager
@@ -419,6 +424,18 @@ class Gateway:
 
     async def _status(self, exchange: Exchange, receive: Receive, send: Send) -> None:
         await _ok(exchange, send, await self.view.status())
+
+
+def _answers_differ(new: Settings, old: Settings) -> bool:
+    """Whether the client is concerned: anything but ``[gateway]``, and where it was said."""
+    same = ("gateway", "origins", "shown", "warnings")
+    return msgspec.structs.replace(new, **{name: getattr(old, name) for name in same}) != old
+
+
+def _tell_of_restart(old: GatewaySettings, new: GatewaySettings) -> None:
+    for name in ("host", "port", "workers"):
+        if getattr(old, name) != getattr(new, name):
+            _log.warning("gateway.%s is taken at the next start", name)
 
 
 async def _close(client: Client) -> None:

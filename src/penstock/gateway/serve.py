@@ -42,6 +42,9 @@ from penstock.gateway.workers import Workers, end_with_parent, stand_apart
 from penstock.registry import Registry
 from penstock.types import Value
 
+if sys.platform != "win32":
+    import uvloop
+
 _log = logging.getLogger("penstock.gateway")
 
 
@@ -69,7 +72,7 @@ class Plan(Value, frozen=True, kw_only=True):
         return load(self.config, overrides=self.overrides, known=Registry().key_names)
 
 
-def run(plan: Plan, announce: Callable[[GatewaySettings], None]) -> None:
+def run(plan: Plan, announce: Callable[[Settings], None]) -> None:
     """Serve until a signal ends it.
 
     Args:
@@ -82,10 +85,11 @@ def run(plan: Plan, announce: Callable[[GatewaySettings], None]) -> None:
     check_exposure(settings.gateway, insecure=plan.insecure, store=key_file())
     listener = listen(settings.gateway)
     serving = msgspec.structs.replace(settings.gateway, port=listener.getsockname()[1])
+    told = msgspec.structs.replace(settings, gateway=serving)
     if serving.workers == 1:
-        _work(plan, listener, lambda: announce(serving))
+        _work(plan, listener, lambda: announce(told))
     else:
-        _watch_over(plan, serving, listener, lambda: announce(serving))
+        _watch_over(plan, serving, listener, lambda: announce(told))
 
 
 def check_exposure(settings: GatewaySettings, *, insecure: bool, store: Path | None = None) -> None:
@@ -159,8 +163,6 @@ def _work(
         if sys.platform == "win32":
             asyncio.run(_serve(plan, listener, on_started, siblings))
         else:
-            import uvloop
-
             uvloop.run(_serve(plan, listener, on_started, siblings))
 
 

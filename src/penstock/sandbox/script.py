@@ -17,7 +17,7 @@ from typing import Protocol, TypeAlias, runtime_checkable
 
 import msgspec
 
-from penstock.sandbox.texts import BLANKS, CODE, HUGE, LOREM, MULTILINGUAL
+from penstock.sandbox.texts import BLANKS, CODE, HUGE, LOREM, MULTILINGUAL, SHOWN
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -151,6 +151,10 @@ _BUILT_IN: Mapping[str, Script] = {
 
 SCRIPTS: tuple[str, ...] = tuple(_BUILT_IN)
 """Names of the built-in scripts."""
+
+
+SHOW: Script = Matched({r"(?i)\bshow\b": cut_tokens(SHOWN)})
+"""Repeats the question; one that says "show" gets a text with everything that a page can show."""
 
 
 class _Reasoning(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

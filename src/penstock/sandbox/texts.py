@@ -46,3 +46,31 @@ CODE = (
 BLANKS = (" ", "\n", " ", "a", "  ", "\n\n", "\t", "b", " ", "", "\n", "\t\t", "\n", " c", "\n")
 
 HUGE = ("0123456789abcdef" * 12_800)[:204_800]
+
+SHOWN = """\
+### What a model may say
+
+A paragraph with **bold**, *slanted* and `fixed` words, a [link](https://example.org/) and a list:
+
+1. First things first.
+2. Then the rest:
+   - with care,
+   - and in order.
+
+| back end | streams | waits |
+|---|---|---|
+| h2oGPT | pieces | no |
+| Open-Assistant | pieces | in a queue |
+| Replicate | pieces | for a cold start |
+
+```python
+def mill(stream):
+    '''Turn what flows into work.'''
+    for piece in stream:
+        yield piece.upper()  # two blanks before
+```
+
+> Water that runs drives the wheel; water that stands does not.
+
+Καλημέρα, 早上好, おはよう, \u05e9\u05dc\u05d5\u05dd, \U0001f44b\U0001f3fd.
+"""
