@@ -74,7 +74,7 @@ def test_a_caller_keeps_what_is_used_when_its_key_changes() -> None:
     after = Keyring([("b", GatewayKey(hash=hash_of("k"), rpm=60))], before)
     assert after.caller_of({b"x-api-key": b"k"}) is caller
     assert (caller.name, caller.may_ask("y")) == ("b", True)
-    assert dict(caller.headers(100.0))[b"x-ratelimit-remaining-requests"] == b"5"
+    assert dict(caller.headers(100.0))[b"x-ratelimit-remaining-requests"] == b"59"
 
 
 @pytest.mark.parametrize(

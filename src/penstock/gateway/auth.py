@@ -51,7 +51,7 @@ class Caller:
 
     def __init__(self, name: str, key: GatewayKey) -> None:
         self.digest = bytes.fromhex(key.hash.removeprefix("sha256:"))
-        self.gate = Gate(TargetLimits())
+        self.gate = Gate(TargetLimits(), whole=True)
         self.adopt(name, key)
 
     def adopt(self, name: str, key: GatewayKey) -> None:
@@ -92,7 +92,7 @@ class Caller:
         return max(
             (
                 rate.delay(paid, now, tokens if units == "tokens" else 1.0),
-                f"this key may use {rate.limit} {units} a minute, spread over it",
+                f"this key may use {rate.limit} {units} a minute",
             )
             for units, rate, paid in self.gate.rates
         )

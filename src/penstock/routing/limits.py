@@ -1,7 +1,8 @@
 """Limits of a target: requests under way, requests a minute, tokens a minute.
 
-``Rate`` is the pure core: the generic cell rate algorithm, whose whole state is one instant. It
-never lets more than the limit through in any minute: a tenth may come at once, the rest is spread.
+``Rate`` is the pure core: the generic cell rate algorithm, whose whole state is one instant. Of a
+target's limit a tenth may come at once and the rest is spread, so that no minute ever sees more
+than the limit. Of a caller's all may come at once and is then paid back evenly, as callers know it.
 
 ``Gate`` holds the state of one target, or of one provider, and ``turn`` waits for it. Laws:
 * who waits longest goes first, and nobody goes past one who waits;
@@ -29,23 +30,27 @@ _RESOLUTION = 1e-6
 
 
 class Rate(Value, frozen=True):
-    """So many units in any ``period``.
+    """So many units in a ``period``.
 
     The state is the instant at which all that was taken is paid back; 0.0 at first.
+
+    Attributes:
+        whole: all units may come at once; else a tenth, and no period sees more than the limit.
     """
 
     limit: float
     period: float = MINUTE
+    whole: bool = False
 
     @property
     def burst(self) -> float:
         """Units that may come at once."""
-        return max(1.0, self.limit // 10)
+        return float(self.limit) if self.whole else max(1.0, self.limit // 10)
 
     @property
     def interval(self) -> float:
         """Seconds in which one unit is paid back."""
-        return self.period / max(self.limit - self.burst, 1.0)
+        return self.period / (self.limit if self.whole else max(self.limit - self.burst, 1.0))
 
     def delay(self, paid: float, now: float, cost: float = 1.0) -> float:
         """Seconds until ``cost`` units may be taken. More than a burst waits for all to be paid."""
@@ -92,9 +97,13 @@ class Gate:
     Attributes:
         limits: as configured.
         under_way: requests that went through and have not left.
+
+    Args:
+        whole: a whole minute's units may come at once.
     """
 
-    def __init__(self, limits: TargetLimits) -> None:
+    def __init__(self, limits: TargetLimits, *, whole: bool = False) -> None:
+        self._whole = whole
         self.under_way = 0
         self._requests_paid = 0.0
         self._tokens_paid = 0.0
@@ -104,8 +113,8 @@ class Gate:
     def adopt(self, limits: TargetLimits) -> None:
         """Go by other limits from now on."""
         self.limits = limits
-        self._requests = None if limits.rpm is None else Rate(limits.rpm)
-        self._tokens = None if limits.tpm is None else Rate(limits.tpm)
+        self._requests = None if limits.rpm is None else Rate(limits.rpm, whole=self._whole)
+        self._tokens = None if limits.tpm is None else Rate(limits.tpm, whole=self._whole)
 
     def delay(self, now: float, tokens: float, waiter: Waiter | None = None) -> float:
         """Seconds until a request may go through; infinite where others have to leave first."""
