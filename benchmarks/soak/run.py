@@ -98,7 +98,7 @@ class Soak:
             providers = (await remote.process.stdout.readline()).decode().strip()
             url = (await gateway.line(providers)).strip()
             before = await gateway.standing()
-            resident = await self._ask_on(url, gateway)
+            watched = await self._ask_on(url, gateway)
             after = await _settled(gateway, lambda now: _is_clean(now, before))
             far = await _settled(remote, lambda now: not (now.left or now.running or now.streams))
             code = await gateway.end()
@@ -110,7 +110,7 @@ class Soak:
             errors=self._errors,
             wrong=self._wrong,
             characters=self._characters,
-            resident=resident,
+            watched=watched,
             before=before,
             after=after,
             remote=far,
@@ -118,9 +118,9 @@ class Soak:
             connections=last.connections,
         )
 
-    async def _ask_on(self, url: str, gateway: Server[served.Standing]) -> list[int]:
-        """Let the callers ask; KB in memory of the gateway, once a second."""
-        resident: list[int] = []
+    async def _ask_on(self, url: str, gateway: Server[served.Standing]) -> list[served.Standing]:
+        """Let the callers ask; how the gateway stands meanwhile, once a second."""
+        watched: list[served.Standing] = []
         until = asyncio.get_running_loop().time() + self._seconds
         async with asyncio.TaskGroup() as group:
             callers = [
@@ -128,10 +128,10 @@ class Soak:
                 for number in range(self._streams)
             ]
             while not all(caller.done() for caller in callers):
-                resident.append((await gateway.standing()).resident)
+                watched.append(await gateway.standing())
                 await asyncio.wait(callers, timeout=1.0)
         # Towards the end callers become fewer: that is not the memory of a full gateway.
-        return resident[: max(1, int(self._seconds))]
+        return watched[: max(1, int(self._seconds))]
 
     async def _caller(self, url: str, until: float, model: str) -> None:
         connector = aiohttp.TCPConnector(limit=0)

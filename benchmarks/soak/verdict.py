@@ -22,7 +22,7 @@ class Seen(msgspec.Struct, kw_only=True):
         errors: sentences of those that failed, numbers and names taken out.
         wrong: what was wrong, for each answer that was.
         characters: all the text that was checked.
-        resident: KB in memory, once a second.
+        watched: the gateway meanwhile, once a second.
         before, after: the gateway before the first caller and after the last one.
         remote: the back ends after the last caller.
         code: what the gateway's process ended with.
@@ -34,7 +34,7 @@ class Seen(msgspec.Struct, kw_only=True):
     errors: Counter[str]
     wrong: list[str]
     characters: int
-    resident: list[int]
+    watched: list[served.Standing]
     before: served.Standing
     after: served.Standing
     remote: back_ends.Standing
@@ -44,11 +44,12 @@ class Seen(msgspec.Struct, kw_only=True):
     @property
     def growth(self) -> float:
         """KB of memory between the second quarter and the last one."""
-        quarter = len(self.resident) // 4
-        if not quarter:
-            return 0.0
-        early = self.resident[quarter : 2 * quarter]
-        return median(self.resident[-quarter:]) - median(early)
+        return _growth([each.resident for each in self.watched])
+
+    @property
+    def gathered(self) -> float:
+        """Objects between the second quarter and the last one."""
+        return _growth([each.gathered for each in self.watched])
 
     def complaints(self) -> list[str]:
         """What is wrong, in sentences; empty where all is right."""
@@ -88,12 +89,19 @@ def table(seen: Seen) -> str:
         f"sockets                {seen.before.sockets} before, {seen.after.sockets} after",
         f"left on the servers    {sum(seen.remote.left.values())}",
         f"cleanups that failed   {seen.after.failed_cleanups}",
-        f"memory, MB             {_curve(seen.resident)}",
-        f"memory grew by         {seen.growth / 1024:.1f} MB",
+        f"memory, MB             {_curve([each.resident for each in seen.watched])}",
+        f"memory grew by         {seen.growth / 1024:.1f} MB, {seen.gathered:+,.0f} objects",
         "errors that were told:",
         *(f"  {number:>6}  {what}" for what, number in seen.errors.most_common(12)),
     ]
     return "\n".join(lines)
+
+
+def _growth(series: list[int]) -> float:
+    quarter = len(series) // 4
+    if not quarter:
+        return 0.0
+    return median(series[-quarter:]) - median(series[quarter : 2 * quarter])
 
 
 def _curve(resident: list[int]) -> str:

@@ -74,7 +74,8 @@ class Exchange:
         self.request_id = "req_" + new_id()
         self.began = began
         self.method: str = scope["method"]
-        self.path: str = scope["path"]
+        path: str = scope["path"]
+        self.path = path.removeprefix(scope.get("root_path", ""))
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.parameters: dict[str, str] = {}
         self.read = False
