@@ -21,7 +21,8 @@ from penstock.gateway.app import Gateway
 from penstock.gateway.serve import listen
 from penstock.sandbox import Sandbox
 
-BODY = {
+QUESTION = [{"role": "user", "content": "One two"}]
+BODY = {"model": "openai_compatible/sandbox-model", "messages": QUESTION}
     "model": "openai_compatible/sandbox-model",
     "messages": [{"role": "user", "content": "One two"}],
 }
