@@ -23,9 +23,6 @@ from penstock.sandbox import Sandbox
 
 QUESTION = [{"role": "user", "content": "One two"}]
 BODY = {"model": "openai_compatible/sandbox-model", "messages": QUESTION}
-    "model": "openai_compatible/sandbox-model",
-    "messages": [{"role": "user", "content": "One two"}],
-}
 
 
 @asynccontextmanager
