@@ -17,7 +17,7 @@ from pathlib import Path
 from time import monotonic
 
 import msgspec
-from starlette.routing import BaseRoute, Route, Router
+from starlette.routing import Route, Router
 
 from penstock.client import Client
 from penstock.config import Settings
@@ -132,10 +132,12 @@ class Gateway:
         self._page = Page()
         self._keys = Keys(self.settings, key_file)
         self._admission = self._door()
-        self._router = Router(routes=self._routes(), default=_unknown_path, redirect_slashes=False)
+        routes = self._routes()
+        self._router = Router(routes=routes, default=_unknown_path, redirect_slashes=False)
+        self._plain_paths = {one.path: one.app for one in routes if not one.param_convertors}
         self.view.attach(self)
 
-    def _routes(self) -> list[BaseRoute]:
+    def _routes(self) -> list[Route]:
         return [
             Route("/v1/chat/completions", Endpoint(POST=self._chat)),
             Route("/v1/responses", Endpoint(POST=self._responses)),
@@ -168,7 +170,9 @@ class Gateway:
             if self._admission.admit(exchange, scope):
                 await _permit(exchange, send)
             else:
-                await self._router(scope, receive, send)
+                # A path without parameters needs no search; one below a mount is the router's.
+                app = None if scope.get("root_path") else self._plain_paths.get(scope["path"])
+                await (app or self._router)(scope, receive, send)
         except ClientGone:
             exchange.status = exchange.status or scope.get(REFUSED_BELOW, 499)
             exchange.kind = "bad_request" if REFUSED_BELOW in scope else "cancelled"
