@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from benchmarks.figures import Figure, show
-from benchmarks.gateway import gateways
+from benchmarks.gateway import gateways, translated
 from benchmarks.gateway.gateways import Gateway
 from benchmarks.gateway.measuring import LOADS, Served, growth, measure, weigh
 from benchmarks.gateway.processes import free_port, serving
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="benchmarks.gateway", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="default 5")
     parser.add_argument("--only", help="these, with commas: nginx,penstock,litellm,portkey")
-    parser.add_argument("--loads", help="these, with commas: paced,burst,plain,idle")
+    parser.add_argument("--loads", help="these, with commas: paced,burst,plain,idle,translated")
     parser.add_argument("--peers", action="store_true", help="install what others have made first")
     parser.add_argument("--beside", type=Path, metavar="SRC", help="another checkout's src")
     options = parser.parse_args(arguments)
@@ -68,6 +68,8 @@ def figures(
                 found += _compared(all_served, load.kind, load.unit)
         if loads is None or "idle" in loads:
             found += _memory(all_served)
+    if loads is None or "translated" in loads:
+        found += translated.figures(rounds)
     return found
 
 

@@ -69,29 +69,35 @@ class Served(msgspec.Struct):
         return statistics.median(self.firsts)
 
 
-def measure(served: Served, load: Load) -> None:
+def measure(served: Served, load: Load, name: str | None = None, model: str | None = None) -> None:
     """Ask once, and note what it cost.
+
+    Args:
+        name: what it is noted under, if that is not the load's kind.
+        model: what is asked for, if that is not the load's kind.
 
     Raises:
         SystemExit: not everything came that was asked for.
     """
     load = load.smaller() if served.gateway.slow else load
     before = served.tree.cpu()
-    told = asked(served, load)
+    told = asked(served, load, model)
     spent = served.tree.cpu() - before
     came = told["answers"] if load.kind == "plain" else told["tokens"]
     count = load.connections * load.tokens
     # A relay that cuts the body into chunks of its own hides a token at a cut from the count.
     if not 0.99 * count <= came <= count:
         raise SystemExit(f"bench: {served.gateway.name}: {came} of {count} came: {told}")
-    served.costs.setdefault(load.kind, []).append(spent / count * 1e6)
+    served.costs.setdefault(name or load.kind, []).append(spent / count * 1e6)
     if load.kind == "paced":
         served.firsts.append(told["first_ms"])
 
 
-def asked(served: Served, load: Load) -> dict[str, float]:
+def asked(served: Served, load: Load, model: str | None = None) -> dict[str, float]:
     """Run the load; what it says of itself."""
-    done = subprocess.run(_command(served, load), capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        _command(served, load, model), capture_output=True, text=True, check=False
+    )
     if done.returncode:
         raise SystemExit(f"bench: {served.gateway.name}: {done.stderr[-2000:]}")
     told: dict[str, float] = json.loads(done.stdout)
@@ -130,14 +136,14 @@ def growth(served: Served, tokens: int = 1_000_000) -> float:
     return served.tree.resident() - before
 
 
-def _command(served: Served, load: Load) -> Sequence[str]:
+def _command(served: Served, load: Load, model: str | None = None) -> Sequence[str]:
     gateway = served.gateway
     return (
         sys.executable,
         "-m",
         "benchmarks.gateway.load",
         f"http://127.0.0.1:{served.port}/v1",
-        gateway.prefix + load.kind,
+        model or gateway.prefix + load.kind,
         load.kind,
         str(load.connections),
         str(load.tokens),
