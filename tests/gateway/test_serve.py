@@ -174,3 +174,11 @@ def test_a_second_ctrl_c_ends_at_once(tmp_path: Path) -> None:
         assert '"code":"stopping"' in answer.read().decode()
         assert run.end() in (0, 130)
         assert "Traceback" not in run.log
+
+
+@pytest.mark.slow
+def test_the_configuration_may_be_named_after_the_command(tmp_path: Path) -> None:
+    file = tmp_path / "other.toml"
+    file.write_text('[aliases]\nshort = "openai_compatible/sandbox-model"\n', "utf-8")
+    with started(tmp_path, "--config", str(file)) as gateway:
+        assert gateway.chat("One two", "short")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from penstock.cli.addresses import addresses
 from penstock.errors import MissingRequirementsError
 
 if TYPE_CHECKING:
@@ -39,6 +40,13 @@ PACE = 0.02
     metavar="PROVIDER=URL",
     help="Where a self-hosted server is. May be repeated.",
 )
+@click.option(
+    "--config",
+    "own_config",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="Configuration file, instead of penstock.toml.",
+)
 @click.option("--sandbox", is_flag=True, help="Answer from the sandbox: no account, no network.")
 @click.option("--lenient", is_flag=True, help="Leave out what a back end cannot honour.")
 @click.option("--insecure", is_flag=True, help="Listen beyond this machine without keys.")
@@ -51,6 +59,7 @@ def serve(
     workers: int | None,
     upstreams: tuple[str, ...],
     base_urls: tuple[str, ...],
+    own_config: str | None,
     sandbox: bool,
     lenient: bool,
     insecure: bool,
@@ -68,12 +77,8 @@ def serve(
             overrides[f"gateway.{name}"] = value
     if lenient:
         overrides["gateway.lenient"] = True
-    for option, pairs in (("--upstream", upstreams), ("--base-url", base_urls)):
-        for pair in pairs:
-            name, equals, url = pair.partition("=")
-            if not (name and equals and url):
-                raise click.UsageError(f"{option} takes NAME=URL, not {pair!r}")
-            overrides[f"providers.{name}.base_url"] = url
+    config_path = own_config or config_path
+    overrides |= addresses(upstreams, base_urls, config_path)
     with _sandbox(wanted=sandbox) as servers:
         for name, settings in servers.items():
             overrides |= {f"providers.{name}.{key}": value for key, value in settings.items()}
