@@ -24,7 +24,7 @@ from penstock.gateway.server import server_of
 from penstock.gateway.view import View
 from penstock.types import Timeouts
 
-PATIENCE = Timeouts(connect=10, first_content=60, idle=10)
+PATIENCE = Timeouts(connect=10, first_content=25, idle=10)
 """Longer than a busy machine takes, short enough to see the end of a silent stream."""
 
 
