@@ -7,6 +7,7 @@ import sys
 
 from benchmarks import clients, decoders, peers, startup
 from benchmarks.figures import show
+from benchmarks.gateway import gateways, side_by_side
 
 
 def main() -> int:
@@ -15,7 +16,8 @@ def main() -> int:
     parser.add_argument("--peers", action="store_true", help="install what others have made first")
     if parser.parse_args().peers:
         peers.make()
-    measured = (startup, decoders, clients, peers)
+        gateways.install()
+    measured = (startup, decoders, clients, peers, side_by_side)
     return int(not show(figure for each in measured for figure in each.figures()))
 
 

@@ -36,7 +36,7 @@ def show(figures: Iterable[Figure]) -> bool:
         budget = ""
         if figure.budget is not None:
             sign = ">=" if figure.at_least else "<="
-            budget = f"{sign} {figure.budget:,.0f} {figure.unit}"
+            budget = f"{sign} {figure.budget:,g} {figure.unit}"
         verdict = "" if figure.kept else "   over budget"
         print(f"{figure.name:<44}{figure.value:>12,.1f} {figure.unit:<10}{budget:<22}{verdict}")
         kept = kept and figure.kept

@@ -18,7 +18,8 @@ from pathlib import Path
 import msgspec
 
 FOLDER = Path(__file__).resolve().parent.parent.parent / ".cache" / "gateways"
-KEY = "none"
+KEY = "sk-bench-3f9c1d7a5e2b8046"
+"""What every request brings along; it opens nothing."""
 
 _NGINX = """
 daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log stderr error;
@@ -44,6 +45,8 @@ _LITELLM = """
 model_list:
   - model_name: "*"
     litellm_params: {{model: "openai/*", api_base: "http://127.0.0.1:{upstream}/v1", api_key: x}}
+general_settings:
+  master_key: "{key}"
 """
 
 
@@ -102,9 +105,13 @@ def litellm(port: int, upstream: int, folder: Path) -> Gateway | None:
     if not program.exists():
         return None
     file = folder / "litellm.yaml"
-    file.write_text(_LITELLM.format(upstream=upstream))
+    file.write_text(_LITELLM.format(upstream=upstream, key=KEY))
     command = (str(program), "--config", str(file), "--port", str(port), "--host", "127.0.0.1")
-    alone = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR"}
+    alone = {
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+        "LITELLM_LOG": "ERROR",
+        "REPEATED_STREAMING_CHUNK_LIMIT": "1000000",  # the scripted tokens are all the same
+    }
     return Gateway("litellm", command, environment=alone, slow=True)
 
 

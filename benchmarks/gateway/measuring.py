@@ -104,6 +104,18 @@ def asked(served: Served, load: Load, model: str | None = None) -> dict[str, flo
     return told
 
 
+def spread(served: Served) -> float:
+    """How much more several workers can do than one of them: all their work over the busiest's.
+
+    What they reach on the clock depends on the cores that are free, this does not.
+    """
+    load = Load("plain", 200, 20, "")
+    before = served.tree.shares()
+    asked(served, load)
+    spent = [now - before[pid] for pid, now in served.tree.shares().items()]
+    return sum(spent) / max(spent)
+
+
 def weigh(served: Served) -> float:
     """KB that each of many silent streams, which have brought one token, adds to the process."""
     with _held(served, 50), _held(served, 50):  # what is made once is made

@@ -28,11 +28,16 @@ class Tree:
 
     def cpu(self) -> float:
         """Seconds of CPU that the living ones have used, by the scheduler's own account."""
-        spent = 0
+        return sum(self.shares().values())
+
+    def shares(self) -> dict[int, float]:
+        """The same for each process by its id."""
+        spent: dict[int, float] = {}
         for pid, _ in self._members():
-            for task in Path(f"/proc/{pid}/task").iterdir():
-                spent += int((task / "schedstat").read_text().split()[0])
-        return spent / 1e9
+            tasks = Path(f"/proc/{pid}/task").iterdir()
+            told = [int((task / "schedstat").read_text().split()[0]) for task in tasks]
+            spent[pid] = sum(told) / 1e9
+        return spent
 
     def resident(self) -> float:
         """KB in memory, of all together."""
