@@ -174,6 +174,14 @@ async def test_what_is_not_there_is_said_in_the_same_shape(gateway: Running) -> 
         assert (await answer.json())["id"] == MODEL
 
 
+async def test_every_answer_tells_how_often_a_target_was_asked(gateway: Running) -> None:
+    for asked in ({"model": "nobody/model"}, {"model": MODEL, "n": 0}):
+        _, _, headers = await gateway.chat(**asked)
+        assert headers["x-penstock-attempts"] == "0"
+    async with gateway.http.get(f"{gateway.url}/health/live") as answer:
+        assert answer.headers["x-penstock-attempts"] == "0"
+
+
 async def test_the_connection_survives_a_refusal(gateway: Running) -> None:
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as http:
         for _ in range(3):

@@ -172,6 +172,12 @@ def test_refusals_by_status_and_code(status: int, error: dict[str, object], kind
     assert str(error["message"]) in str(found)
 
 
+@pytest.mark.parametrize(("param", "kept"), [("tools[0]", "tools[0]"), (None, None), (7, None)])
+def test_a_refusal_names_the_parameter_that_the_server_names(param: object, kept: object) -> None:
+    body = json.dumps({"error": {"message": "x", "param": param}}).encode()
+    assert response_error(400, {}, body, provider="p", secrets=()).param == kept
+
+
 def test_a_refusal_that_is_no_json() -> None:
     error = response_error(502, {}, b"<title>Bad</title>", provider="p", secrets=())
     assert (error.kind, error.detail) == ("server", "Bad")

@@ -109,9 +109,8 @@ class Exchange:
             (b"x-penstock-request-id", own),
             (b"request-id", own),
             (b"openai-processing-ms", b"%d" % ((now - self.began) * 1000)),
+            (b"x-penstock-attempts", b"%d" % self.attempts),
         ]
-        if self.attempts:
-            made.append((b"x-penstock-attempts", b"%d" % self.attempts))
         if self.target is not None:
             made.append((b"x-penstock-target", printable(self.target)))
         if self.warnings:

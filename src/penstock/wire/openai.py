@@ -72,6 +72,8 @@ class _Chunk(_Frame):
 
 
 _decode = msgspec.json.Decoder(_Chunk).decode
+_PARAM = 100
+"""Characters that are kept of what a server calls the parameter at fault."""
 
 _CODES: dict[str, Kind] = {
     "context_length_exceeded": "context_length",
@@ -190,12 +192,8 @@ def response_error(
 ) -> PenstockError:
     """The error for an HTTP status with a body in OpenAI's shape, or any other."""
     kind: Kind | None = None
-    try:
-        value = msgspec.json.decode(body)
-    except JSON_ERRORS:
-        value = None
-    error = value.get("error") if isinstance(value, dict) else None
-    if isinstance(error, dict):
+    error = _error_in(body)
+    if error is not None:
         kind = _kind_of(error)
         if kind in ("bad_request", "server", "not_found"):
             kind = None  # the status says it better
@@ -204,9 +202,28 @@ def response_error(
         kind = "unknown_model"
     if kind is None and status in (400, 413) and "context length" in detail.lower():
         kind = "context_length"
-    return status_error(
+    made = status_error(
         status, headers, body, provider=provider, kind=kind, detail=detail, secrets=secrets
     )
+    param = None if error is None else error.get("param")
+    if made.param is None and isinstance(param, str):
+        made.param = param[:_PARAM]
+    return made
+
+
+def is_error(body: bytes) -> bool:
+    """Whether a body is an error as servers of this protocol tell it; others know no ``type``."""
+    error = _error_in(body)
+    return error is not None and isinstance(error.get("message"), str) and "type" in error
+
+
+def _error_in(body: bytes) -> dict[str, Any] | None:
+    try:
+        value = msgspec.json.decode(body)
+    except JSON_ERRORS:
+        return None
+    error = value.get("error") if isinstance(value, dict) else None
+    return error if isinstance(error, dict) else None
 
 
 def _kind_of(error: dict[str, Any]) -> Kind | None:

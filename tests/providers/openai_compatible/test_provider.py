@@ -93,9 +93,9 @@ async def test_models_are_the_servers_or_the_configured_ones(session: Session) -
 @pytest.mark.parametrize(
     ("request_", "kind", "param"),
     [
-        (question(model="nope"), "unknown_model", None),
-        (question(sampling=Sampling(temperature=9.0)), "bad_request", None),
-        (question("word " * 30), "context_length", None),
+        (question(model="nope"), "unknown_model", "model"),
+        (question(sampling=Sampling(temperature=9.0)), "bad_request", "temperature"),
+        (question("word " * 30), "context_length", "messages"),
     ],
 )
 async def test_refusals_keep_the_servers_words(
@@ -317,3 +317,20 @@ def test_every_vendor_is_in_the_registry_and_the_other_way_round() -> None:
     assert listed == {*VENDORS, NAME}
     for name, vendor in VENDORS.items():
         assert entries[name].key_env == vendor.key_env, name
+
+
+async def test_a_404_in_the_shape_of_the_protocol_says_nothing_about_the_address(
+    session: Session,
+) -> None:
+    told = b'{"error":{"message":"The deployment is gone","type":"x","param":null,"code":"y"}}'
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.answer(told, 404, "Content-Type: application/json")
+
+    async with scripted(script) as server:
+        with pytest.raises(PenstockError) as caught:
+            await events_of(provider(session, server.url), question())
+    assert caught.value.kind == "not_found"
+    assert "The deployment is gone" in str(caught.value)
+    assert "base_url" not in str(caught.value)

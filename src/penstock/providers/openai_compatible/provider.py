@@ -15,12 +15,12 @@ from penstock.providers.checks import (
     required_base,
 )
 from penstock.providers.common import Call, Stateless, held, refuse_page
-from penstock.providers.door import Door
+from penstock.providers.door import Door, StatusError
 from penstock.providers.openai_compatible import dialect
 from penstock.providers.openai_compatible.vendors import ANY, VENDORS, capabilities_of
 from penstock.transport import Session
 from penstock.types import ChatRequest, ModelInfo
-from penstock.wire.openai import ChatDecoder, decode_completion, response_error
+from penstock.wire.openai import ChatDecoder, decode_completion, is_error, response_error
 
 DIALECTS = ("chat-completions",)
 
@@ -62,7 +62,7 @@ class OpenAICompatibleProvider(Stateless):
         call = Call(self._session, self._config)
         asked = dialect.chat_request(self._base, self._vendor, request, key)
         door = Door(self._base, "an OpenAI-compatible server")
-        async with call.open(asked, door.refusal(self._error)) as response:
+        async with call.open(asked, self._refusal(door)) as response:
             with door.reading():
                 refuse_page(response)
             # Some servers stream although the whole answer was asked for, or the other way round.
@@ -88,7 +88,7 @@ class OpenAICompatibleProvider(Stateless):
         call = Call(self._session, self._config)
         request = dialect.models_request(self._base, self._key())
         door = Door(self._base, "an OpenAI-compatible server")
-        response, body = await call.fetch(request, door.refusal(self._error))
+        response, body = await call.fetch(request, self._refusal(door))
         with door.reading():
             refuse_page(response)
             return dialect.decode_models(body)
@@ -97,6 +97,15 @@ class OpenAICompatibleProvider(Stateless):
         if self._vendor.key_env is not None and not self._config.api_key:
             raise missing_key(self._given, self._vendor.key_env)
         return self._config.api_key
+
+    def _refusal(self, door: Door) -> StatusError:
+        """The error for the status of an answer; one in this protocol's shape is no wrong door."""
+        foreign = door.refusal(self._error)
+
+        def told(status: int, headers: dict[str, str], body: bytes) -> PenstockError:
+            return (self._error if is_error(body) else foreign)(status, headers, body)
+
+        return told
 
     def _error(self, status: int, headers: dict[str, str], body: bytes) -> PenstockError:
         secrets = (self._config.api_key,) if self._config.api_key else ()
