@@ -92,6 +92,13 @@ def test_a_try_counts_at_its_end_in_the_step_of_that_moment(board: Board, clock:
     } == {POINTS}
 
 
+def test_pieces_that_came_at_once_are_no_rate(board: Board) -> None:
+    for duration in (0.5, 0.54):
+        start(board)
+        end(board, first=0.5, duration=duration, tokens=1000)
+    assert set(shown(board)["h2o/falcon-40b"].series.tokens_per_s) == {None}
+
+
 def test_after_an_hour_the_series_is_empty_and_the_sums_stay(board: Board, clock: Clock) -> None:
     attempt(board)
     clock.now += (POINTS - 1) * STEP

@@ -20,6 +20,8 @@ from penstock.observe import AttemptEnded, AttemptStarted, Breaker, BreakerChang
 
 STEP = 10
 """Seconds of one point."""
+SHORTEST = 0.05
+"""Seconds below which the flow of an answer says nothing of a rate."""
 POINTS = 360
 """Points of a series: one hour."""
 MOST = 100
@@ -42,7 +44,8 @@ class Series(msgspec.Struct, frozen=True):
         requests: tries that ended.
         errors: those of them that failed.
         first_token_ms: mean time to the first piece; null where none came.
-        tokens_per_s: mean rate of pieces after the first; null where nothing was streamed.
+        tokens_per_s: mean rate of pieces after the first; null where nothing was streamed for at
+            least ``SHORTEST`` seconds.
     """
 
     step: int
@@ -187,7 +190,7 @@ class Board:
         point[_FIRST_S] += first
         flowing = record.duration_s - first
         # The pieces of a whole answer come at once: no rate can be read from them.
-        if flowing > 0 and record.tokens > 1:
+        if flowing >= SHORTEST and record.tokens > 1:
             point[_TOKENS] += record.tokens - 1
             point[_SECONDS] += flowing
 
