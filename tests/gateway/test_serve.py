@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import socket
 import subprocess
 import sys
+from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
@@ -137,12 +139,26 @@ def test_what_is_proposed_to_try_fits_the_configuration(
 @pytest.mark.slow
 def test_a_polite_end_lets_answers_end_and_takes_no_new_ones(tmp_path: Path) -> None:
     with started(tmp_path) as run:
-        answer = run.stream("word " * 100)
+        kept = HTTPConnection("127.0.0.1", run.port, timeout=PATIENCE)
+        assert status_of(kept, "/health/ready") == (200, None)
+        answer = run.stream("word " * 150)
         run.signal(signal.SIGTERM)
         until(lambda: refuses(run))
+        assert status_of(kept, "/health/ready") == (503, "stopping")
+        body = json.dumps(asked("Hello")).encode()
+        assert status_of(kept, "/v1/chat/completions", body) == (503, "stopping")
+        kept.close()
         assert answer.read().endswith(b"data: [DONE]\n\n")
         assert run.end() == 0
         assert "Traceback" not in run.log
+
+
+def status_of(kept: HTTPConnection, path: str, body: bytes | None = None) -> tuple[int, str | None]:
+    """Status and code of an answer on a connection that stays open."""
+    kept.request("GET" if body is None else "POST", path, body)
+    answer = kept.getresponse()
+    told = json.loads(answer.read())
+    return answer.status, told["error"]["code"] if "error" in told else None
 
 
 def refuses(run: Program) -> bool:

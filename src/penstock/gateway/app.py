@@ -61,7 +61,8 @@ _log = logging.getLogger("penstock.gateway")
 _access = logging.getLogger("penstock.access")
 
 Handler = Callable[[Exchange, Receive, Send], Awaitable[None]]
-_SLOT = "penstock.exchange"
+SLOT = "penstock.exchange"
+"""Where a request's exchange is in its scope."""
 _CLOSED = "the handler is closed"
 FILE_WATCH = 1.0
 """Seconds between two looks at the configuration file."""
@@ -78,7 +79,7 @@ class Endpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand the request to the handler of its method."""
-        exchange: Exchange = scope[_SLOT]
+        exchange: Exchange = scope[SLOT]
         exchange.parameters = scope.get("path_params", {})
         handler = self._handlers.get(exchange.method)
         if handler is None:
@@ -165,7 +166,7 @@ class Gateway:
             await self._serve(scope, receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = scope[_SLOT] = Exchange(scope, monotonic())
+        exchange = scope[SLOT] = Exchange(scope, monotonic())
         try:
             if self._admission.admit(exchange, scope):
                 await _permit(exchange, send)
@@ -373,6 +374,8 @@ class Gateway:
     async def _answer(
         self, exchange: Exchange, asked: Asked, writer: Writer, receive: Receive, send: Send
     ) -> None:
+        if not self.ready:
+            raise Refused(refusal(503, "the gateway is stopping; ask again", code="stopping"))
         if self.open_streams >= self.settings.limits.streams:
             raise Refused(refusal(503, "the gateway is full; try again", retry_after=1))
         exchange.warnings = tuple(f"parameter_dropped {name}" for name in asked.dropped)
