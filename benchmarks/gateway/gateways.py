@@ -1,12 +1,11 @@
 """The gateways that are measured: how each is started before the scripted upstream.
 
-Those of others are measured where they are there: nginx from the system, the rest in environments
-of their own below ``.cache/gateways``, which ``python -m benchmarks.gateway --peers`` makes.
+Those of others are measured where they are there: nginx from the system, LiteLLM in an environment
+of its own below ``.cache/gateways``, which ``python -m benchmarks.gateway --peers`` makes.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -115,21 +114,6 @@ def litellm(port: int, upstream: int, folder: Path) -> Gateway | None:
     return Gateway("litellm", command, environment=alone, slow=True)
 
 
-def portkey(port: int, upstream: int, folder: Path) -> Gateway | None:
-    """Portkey's gateway, which passes chat completions through."""
-    program = FOLDER / "portkey/node_modules/@portkey-ai/gateway/build/start-server.js"
-    node = _node()
-    if node is None or not program.exists():
-        return None
-    to = {
-        "x-portkey-provider": "openai",
-        "x-portkey-custom-host": f"http://127.0.0.1:{upstream}/v1",
-    }
-    return Gateway(
-        "portkey", (node, str(program), f"--port={port}", "--headless"), headers=to, slow=True
-    )
-
-
 def install() -> None:
     """Make the environments of the others; what cannot be had is left out, and said."""
     FOLDER.mkdir(parents=True, exist_ok=True)
@@ -138,23 +122,9 @@ def install() -> None:
         venv.create(where, with_pip=True, symlinks=True)
         pip = [str(where / "bin" / "python"), "-I", "-m", "pip", "install", "--quiet"]
         _made([*pip, "litellm[proxy]"], where)
-    where = FOLDER / "portkey"
-    npm = shutil.which("npm")
-    if not where.exists() and npm is not None:
-        where.mkdir()
-        (where / "package.json").write_text(json.dumps({"name": "peer", "private": True}))
-        _made([npm, "install", "--silent", "--prefix", str(where), "@portkey-ai/gateway"], where)
 
 
 def _made(command: list[str], where: Path) -> None:
     if subprocess.run(command, check=False).returncode:
         print(f"bench: {where.name} cannot be installed here")
         shutil.rmtree(where)
-
-
-def _node() -> str | None:
-    found = shutil.which("node")
-    if found is not None:
-        return found
-    below = FOLDER.parent / "node"
-    return next((str(path) for path in below.rglob("bin/node") if path.is_file()), None)
