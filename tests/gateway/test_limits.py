@@ -428,9 +428,12 @@ async def test_a_body_that_trickles_is_not_waited_for(
                 await caller.send(b" ")
                 await asyncio.sleep(0.02)
         assert ended.result().startswith(b"HTTP/1.1 408 ")
+    own = ended.result().partition(b"x-request-id: ")[2].partition(b"\r\n")[0].decode()
     async with asyncio.timeout(PATIENCE):
         while '"status":408' not in caplog.text:
             await asyncio.sleep(0.005)
+    assert own.startswith("req_")
+    assert own in caplog.text
     await alive(gateway)
 
 
@@ -444,6 +447,14 @@ async def test_the_rest_of_a_refused_body_may_not_trickle_either(gateway: Runnin
                 await caller.send(b" ")
                 await asyncio.sleep(0.02)
         assert ended.result() == b"", "there is no second answer to one request"
+
+
+async def test_what_is_no_request_has_an_id_in_its_answer_all_the_same(gateway: Running) -> None:
+    async with raw(gateway) as caller:
+        await caller.send(b"this is no HTTP\r\n\r\n")
+        answer = await caller.rest()
+        assert answer.startswith(b"HTTP/1.1 400 ")
+        assert b"\r\nx-request-id: req_" in answer
 
 
 async def test_headers_are_bounded(sandbox: Sandbox) -> None:

@@ -176,6 +176,7 @@ def test_refusals_by_status_and_code(status: int, error: dict[str, object], kind
 def test_a_refusal_names_the_parameter_that_the_server_names(param: object, kept: object) -> None:
     body = json.dumps({"error": {"message": "x", "param": param}}).encode()
     assert response_error(400, {}, body, provider="p", secrets=()).param == kept
+    assert response_error(500, {}, body, provider="p", secrets=()).param is None
 
 
 def test_a_refusal_that_is_no_json() -> None:

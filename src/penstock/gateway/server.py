@@ -22,8 +22,9 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from penstock.config.gateway import Limits
-from penstock.gateway.app import Gateway
+from penstock.gateway.app import SLOT, Gateway
 from penstock.gateway.errors import refusal
+from penstock.gateway.exchange import new_id
 from penstock.gateway.http import REFUSED_BELOW, Scope
 
 KEEP_ALIVE = 75.0
@@ -165,12 +166,17 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.cycle.response_started if of_body else self._answering:
             self.transport.abort()
             return
+        id = "req_" + new_id()
         if of_body:
-            cast(Scope, self.scope)[REFUSED_BELOW] = status
+            scope = cast(Scope, self.scope)
+            scope[REFUSED_BELOW] = status
+            if SLOT in scope:  # the one that the log will tell
+                id = scope[SLOT].request_id
         body = refusal(status, sentence).body()
         self.transport.write(
             b"HTTP/1.1 %s\r\ncontent-type: application/json\r\nconnection: close\r\n"
-            b"content-length: %d\r\n\r\n%s" % (line, len(body), body)
+            b"x-request-id: %s\r\ncontent-length: %d\r\n\r\n%s"
+            % (line, id.encode(), len(body), body)
         )
         self.transport.close()
         self._wait_for_reader()

@@ -206,7 +206,7 @@ def response_error(
         status, headers, body, provider=provider, kind=kind, detail=detail, secrets=secrets
     )
     param = None if error is None else error.get("param")
-    if made.param is None and isinstance(param, str):
+    if made.param is None and isinstance(param, str) and status < 500:
         made.param = param[:_PARAM]
     return made
 
