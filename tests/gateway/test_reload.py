@@ -53,6 +53,7 @@ def test_a_gateway_that_others_reach_does_not_lose_its_keys_by_a_reload(tmp_path
     keys = f'[gateway.keys.me]\nhash = "sha256:{64 * "0"}"\n'
     config = tmp_path / "penstock.toml"
     with started(tmp_path, "--host", "0.0.0.0", config=keys) as run:
+        assert "/v1/chat/completions -H 'authorization: Bearer KEY' -d '" in run.lines[2]
         config.write_text("\n")
         run.signal(signal.SIGHUP)
         run.says("the new configuration is refused, the old one stays: 0.0.0.0 can be reached")

@@ -105,11 +105,15 @@ def _gateway() -> tuple[type[Plan], Callable[[Plan, Callable[[Settings], None]],
 
 
 def _announce(settings: Settings, *, sandbox: bool) -> None:
+    from penstock.config.surroundings import key_file
+
     gateway = settings.gateway
     host = f"[{gateway.host}]" if ":" in gateway.host else gateway.host
     base = f"http://{host}:{gateway.port}"
     model = "h2o/falcon-40b" if sandbox else model_to_try(settings)
-    key = " -H 'authorization: Bearer KEY'" if gateway.keys or gateway.key_file else ""
+    store = key_file()
+    keyed = gateway.keys or gateway.key_file or (store is not None and store.exists())
+    key = " -H 'authorization: Bearer KEY'" if keyed else ""
     body = f'{{"model":"{model}","messages":[{{"role":"user","content":"Hello"}}]}}'
     click.echo(f"OpenAI base URL  {base}/v1")
     click.echo(f"Chat and status  {base}/")
