@@ -189,7 +189,7 @@ def pieces_of(back_end: BackEnd) -> st.SearchStrategy[list[str]]:
     return some if back_end.blank else some.filter(lambda p: bool(without_nul(p).strip(BLANKS)))
 
 
-@pytest.mark.parametrize("examples", depths(50, 500))
+@pytest.mark.parametrize("examples", depths(50, 200))
 @pytest.mark.parametrize("name", BACK_ENDS)
 def test_any_text_comes_out_equal_at_any_cutting(name: str, examples: int) -> None:
     back_end = BACK_ENDS[name]
@@ -205,7 +205,7 @@ def test_any_text_comes_out_equal_at_any_cutting(name: str, examples: int) -> No
         holds()
 
 
-@pytest.mark.parametrize("examples", depths(50, 500))
+@pytest.mark.parametrize("examples", depths(50, 200))
 @pytest.mark.parametrize("name", BACK_ENDS)
 def test_any_question_reaches_the_model_as_it_was_asked(name: str, examples: int) -> None:
     back_end = BACK_ENDS[name]
