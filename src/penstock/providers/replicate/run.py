@@ -19,6 +19,7 @@ import msgspec
 from penstock.errors import (
     NetworkError,
     PenstockError,
+    StreamCancelledError,
     StreamTimeoutError,
     TruncatedError,
     error_of,
@@ -77,6 +78,7 @@ class HostedRun:
         self._prediction: Prediction | None = None
         self._connection = AsyncExitStack()
         self._ended = False
+        self._left = False
         self._trouble: PenstockError | None = None
         self._woken = False
 
@@ -108,6 +110,7 @@ class HostedRun:
 
     async def leave(self) -> None:
         """Free the connection; cancel the prediction if it is not over."""
+        self._left = True
         await self._connection.aclose()
         prediction = self._prediction
         if prediction is None or self._ended:
@@ -231,9 +234,13 @@ class HostedRun:
 
     async def _open(self, request: HttpRequest) -> Response:
         await self._connection.aclose()
-        return await self._connection.enter_async_context(
+        response = await self._connection.enter_async_context(
             self._call.open(request, self._asking.error)
         )
+        if self._left:  # by another task, meanwhile: nobody else would free it
+            await self._connection.aclose()
+            raise StreamCancelledError("the answer was left while it was read")
+        return response
 
     async def _poll(
         self, prediction: Prediction | None, *, stream_again: bool = False
