@@ -10,60 +10,76 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.config.routing import TargetLimits
-from penstock.routing.limits import MINUTE, Gate, Rate, Waiter, tokens_of, turn, useful
+from penstock.routing.limits import MINUTE, Gate, Waiter, Window, tokens_of, turn, useful
 from penstock.types import ChatRequest, Message, Sampling
 from tests.routing.warp import in_no_time
 
-# -- the rate --------------------------------------------------------------------------------------
+# -- the window ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("limit", "burst"), [(1, 1), (9, 1), (10, 1), (60, 6), (100_000, 10_000)])
-def test_a_tenth_may_come_at_once(limit: int, burst: int) -> None:
-    rate, paid, now = Rate(limit), 0.0, 1000.0
-    for _ in range(burst):
-        assert rate.delay(paid, now) == 0.0
-        paid = rate.taken(paid, now)
-    assert rate.delay(paid, now) > 0.0
+@pytest.mark.parametrize("limit", [1, 2, 9, 60, 1000])
+def test_all_of_a_minute_may_come_at_once_and_then_nothing_until_it_is_over(limit: int) -> None:
+    window = Window(limit)
+    for number in range(limit):
+        assert window.left(1000.0) == limit - number
+        assert window.delay(1000.0) == 0.0
+        window.take(1000.0)
+    assert (window.left(1000.0), window.delay(1000.0), window.full_in(1000.0)) == (0, 60.0, 60.0)
+    assert window.delay(1059.9) == pytest.approx(0.1)
+    assert (window.delay(1060.0), window.left(1060.0), window.full_in(1060.0)) == (0.0, limit, 0.0)
 
 
 @given(st.integers(1, 200), st.lists(st.floats(0, 20), max_size=300))
 def test_never_more_than_the_limit_in_any_minute(limit: int, gaps: list[float]) -> None:
-    rate, paid, now = Rate(limit), 0.0, 1000.0
+    window, now = Window(limit), 1000.0
     taken: list[float] = []
     for gap in gaps:
         now += gap / limit
-        if rate.delay(paid, now) == 0.0:
-            paid = rate.taken(paid, now)
+        if window.delay(now) == 0.0:
+            window.take(now)
             taken.append(now)
     for begin in taken:
-        assert sum(begin <= at < begin + MINUTE for at in taken) <= limit
+        assert sum(begin <= at < begin + MINUTE - 1e-5 for at in taken) <= limit
 
 
-def test_the_delay_is_exact_and_all_of_the_rate_can_be_used() -> None:
-    rate, paid, now = Rate(60), 0.0, 1000.0
-    end = now + 600.0
-    count = 0
+@pytest.mark.parametrize("limit", [1, 7, 60, 2000])
+def test_after_the_delay_it_is_free_and_all_of_the_limit_can_be_used(limit: int) -> None:
+    window, now = Window(limit), 1000.0
+    end, count = now + 600.0, 0
     while now < end:
-        assert rate.delay(paid, now) == 0.0
-        paid = rate.taken(paid, now)
+        assert window.delay(now) == 0.0
+        window.take(now)
         count += 1
-        now += rate.delay(paid, now)
-    assert count == pytest.approx(0.9 * 600, rel=0.02)
+        now += window.delay(now)
+    assert count == 10 * limit
 
 
-def test_more_than_a_burst_waits_until_all_is_paid_back_and_is_then_taken_whole() -> None:
-    rate = Rate(1000)
-    paid = rate.taken(0.0, 1000.0, 500.0)
-    wait = rate.delay(paid, 1000.0, 5000.0)
-    assert wait == pytest.approx(500 * rate.interval)
-    assert rate.delay(paid, 1000.0 + wait, 5000.0) == 0.0
+def test_what_is_remembered_is_bounded() -> None:
+    window = Window(1_000_000)
+    for number in range(100_000):
+        window.take(1000.0 + number / 1000)
+    assert len(window._known) <= 257
 
 
-def test_what_was_taken_too_much_is_given_back() -> None:
-    rate = Rate(1000)
-    paid = rate.taken(0.0, 1000.0, 100.0)
-    assert rate.delay(paid, 1000.0, 50.0) > 0.0
-    assert rate.delay(rate.corrected(paid, -60.0), 1000.0, 50.0) == 0.0
+def test_more_than_the_limit_waits_until_all_is_free_and_is_then_taken_whole() -> None:
+    window = Window(1000)
+    window.take(1000.0, 500.0)
+    assert window.delay(1000.0, 5000.0) == 60.0
+    assert window.delay(1060.0, 5000.0) == 0.0
+    window.take(1060.0, 5000.0)
+    assert window.delay(1119.0) == pytest.approx(1.0)
+
+
+def test_what_was_taken_too_much_is_given_back_and_too_little_is_taken_later() -> None:
+    window = Window(1000)
+    window.take(1000.0, 300.0)
+    window.take(1010.0, 700.0)
+    window.correct(-800.0)
+    assert window.left(1010.0) == 800
+    window.correct(+900.0)
+    assert (window.left(1010.0), window.delay(1010.0)) == (0, 50.0)
+    window.correct(-5000.0)
+    assert window.left(1010.0) == 1000
 
 
 @pytest.mark.parametrize(
@@ -134,15 +150,15 @@ def test_as_many_at_a_time_as_allowed_in_the_order_they_came() -> None:
     in_no_time(main())
 
 
-def test_requests_a_minute_are_spread_in_the_order_they_came() -> None:
+def test_requests_beyond_a_minute_wait_for_the_next_in_the_order_they_came() -> None:
     async def main() -> None:
         visit = Visit(TargetLimits(rpm=60))
         start = visit.now
         async with asyncio.TaskGroup() as group:
-            for number in range(60):
+            for number in range(150):
                 group.create_task(visit.go(str(number), 0.0))
-        assert visit.order == [str(number) for number in range(60)]
-        assert visit.now - start == pytest.approx(60.0, rel=0.02)
+        assert visit.order == [str(number) for number in range(150)]
+        assert visit.now - start == pytest.approx(120.0, rel=0.02)
 
     in_no_time(main())
 

@@ -207,8 +207,9 @@ async def test_the_limit_of_a_provider_holds_for_all_its_models() -> None:
 
 
 async def test_a_limit_of_requests_says_when_to_come_back() -> None:
-    stage = Stage({"a": [["1"]]}, limits={"a/m": TargetLimits(rpm=6, wait=5)})
+    stage = Stage({"a": [["1"]]}, limits={"a/m": TargetLimits(rpm=1, wait=5)})
     await stage.read("a/m")
+    stage.clock.now += 48
     raised, _ = await stage.fail("a/m")
     assert raised.kind == "rate_limited"
     assert raised.retry_after == pytest.approx(12.0)
@@ -228,7 +229,7 @@ async def test_a_request_waits_for_its_turn() -> None:
 
 
 async def test_tokens_are_paid_as_counted() -> None:
-    limits = {"a/m": TargetLimits(tpm=1000, wait=0)}
+    limits = {"a/m": TargetLimits(tpm=400, wait=0)}
     used = Finished(usage=Usage(prompt_tokens=40, completion_tokens=360))
     stage = Stage({"a": [["x", used], ["y"]]}, limits=limits)
     await stage.read("a/m")

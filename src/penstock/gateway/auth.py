@@ -51,7 +51,7 @@ class Caller:
 
     def __init__(self, name: str, key: GatewayKey) -> None:
         self.digest = bytes.fromhex(key.hash.removeprefix("sha256:"))
-        self.gate = Gate(TargetLimits(), whole=True)
+        self.gate = Gate(TargetLimits())
         self.adopt(name, key)
 
     def adopt(self, name: str, key: GatewayKey) -> None:
@@ -91,10 +91,10 @@ class Caller:
             return BUSY, f"this key may have {most} answers under way at a time"
         return max(
             (
-                rate.delay(paid, now, tokens if units == "tokens" else 1.0),
-                f"this key may use {rate.limit} {units} a minute",
+                window.delay(now, tokens if units == "tokens" else 1.0),
+                f"this key may use {window.limit:.0f} {units} a minute",
             )
-            for units, rate, paid in self.gate.rates
+            for units, window in self.gate.windows
         )
 
     def take(self, now: float, tokens: float) -> None:
@@ -113,12 +113,12 @@ class Caller:
     def headers(self, now: float) -> list[Header]:
         """What is left, in the headers that official clients know."""
         made: list[Header] = []
-        for units, rate, paid in self.gate.rates:
+        for units, window in self.gate.windows:
             name = units.encode()
             made += [
-                (b"x-ratelimit-limit-" + name, b"%d" % rate.limit),
-                (b"x-ratelimit-remaining-" + name, b"%d" % rate.left(paid, now)),
-                (b"x-ratelimit-reset-" + name, b"%.3fs" % max(paid - now, 0.0)),
+                (b"x-ratelimit-limit-" + name, b"%d" % window.limit),
+                (b"x-ratelimit-remaining-" + name, b"%d" % window.left(now)),
+                (b"x-ratelimit-reset-" + name, b"%.3fs" % window.full_in(now)),
             ]
         return made
 

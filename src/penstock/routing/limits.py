@@ -1,8 +1,7 @@
 """Limits of a target: requests under way, requests a minute, tokens a minute.
 
-``Rate`` is the pure core: the generic cell rate algorithm, whose whole state is one instant. Of a
-target's limit a tenth may come at once and the rest is spread, so that no minute ever sees more
-than the limit. Of a caller's all may come at once and is then paid back evenly, as callers know it.
+``Window`` is the core: what was taken in the last minute. All of a minute's units may come at once,
+and no minute, whenever it begins, sees more than the limit. The clock is an argument.
 
 ``Gate`` holds the state of one target, or of one provider, and ``turn`` waits for it. Laws:
 * who waits longest goes first, and nobody goes past one who waits;
@@ -18,8 +17,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from math import floor, inf
 
+from msgspec import Struct
+
 from penstock.config.routing import TargetLimits
-from penstock.types import ChatRequest, Value
+from penstock.types import ChatRequest
 
 MINUTE = 60.0
 CHARACTERS_PER_TOKEN = 4
@@ -29,46 +30,82 @@ _RESOLUTION = 1e-6
 """Seconds too few to wait for: rounding would make the same wait again and again."""
 
 
-class Rate(Value, frozen=True):
-    """So many units in a ``period``.
+class _Taken(Struct):
+    """What was taken from one instant to another, shortly after it."""
 
-    The state is the instant at which all that was taken is paid back; 0.0 at first.
+    begin: float
+    end: float
+    units: float
+
+
+class Window:
+    """So many units in any ``period``, whenever it begins; all of them may come at once.
+
+    What is taken within a 256th of the period is remembered as one, so that the memory is bounded;
+    it is given free together, at most so much too late.
 
     Attributes:
-        whole: all units may come at once; else a tenth, and no period sees more than the limit.
+        limit: how many units; it may be changed at any time.
     """
 
-    limit: float
-    period: float = MINUTE
-    whole: bool = False
+    def __init__(self, limit: float, period: float = MINUTE) -> None:
+        self.limit = limit
+        self._period = period
+        self._known: deque[_Taken] = deque()
+        self._used = 0.0
+        self._seen = 0.0
 
-    @property
-    def burst(self) -> float:
-        """Units that may come at once."""
-        return float(self.limit) if self.whole else max(1.0, self.limit // 10)
+    def delay(self, now: float, cost: float = 1.0) -> float:
+        """Seconds until ``cost`` units may be taken. More than the limit waits for all of it."""
+        self._forget(now)
+        over = self._used + min(cost, self.limit) - self.limit
+        if over <= _RESOLUTION:
+            return 0.0
+        for one in self._known:
+            over -= one.units
+            if over <= _RESOLUTION:
+                return one.end + self._period - now
+        return self._period
 
-    @property
-    def interval(self) -> float:
-        """Seconds in which one unit is paid back."""
-        return self.period / (self.limit if self.whole else max(self.limit - self.burst, 1.0))
-
-    def delay(self, paid: float, now: float, cost: float = 1.0) -> float:
-        """Seconds until ``cost`` units may be taken. More than a burst waits for all to be paid."""
-        room = self.burst - min(cost, self.burst)
-        seconds = paid - now - room * self.interval
-        return seconds if seconds > _RESOLUTION else 0.0
-
-    def left(self, paid: float, now: float) -> int:
+    def left(self, now: float) -> int:
         """Units that may be taken at once."""
-        return max(floor(self.burst - max(paid - now, 0.0) / self.interval + _RESOLUTION), 0)
+        self._forget(now)
+        return max(floor(self.limit - self._used + _RESOLUTION), 0)
 
-    def taken(self, paid: float, now: float, cost: float = 1.0) -> float:
-        """The state after ``cost`` units were taken."""
-        return max(paid, now) + cost * self.interval
+    def full_in(self, now: float) -> float:
+        """Seconds until all of the limit may be taken at once."""
+        self._forget(now)
+        return self._known[-1].end + self._period - now if self._known else 0.0
 
-    def corrected(self, paid: float, units: float) -> float:
-        """The state where ``units`` more, or fewer, were used than taken."""
-        return paid + units * self.interval
+    def take(self, now: float, cost: float = 1.0) -> None:
+        """Take ``cost`` units."""
+        self._forget(now)
+        self._used += cost
+        last = self._known[-1] if self._known else None
+        if last is not None and now - last.begin < self._period / 256:
+            last.end, last.units = max(last.end, now), last.units + cost
+        else:
+            self._known.append(_Taken(now, now, cost))
+
+    def correct(self, units: float) -> None:
+        """So many units more, or fewer, were used than taken last."""
+        if units > 0.0:
+            self.take(self._seen, units)
+            return
+        for one in reversed(self._known):
+            back = min(one.units, -units)
+            one.units -= back
+            self._used -= back
+            units += back
+            if units >= 0.0:
+                return
+
+    def _forget(self, now: float) -> None:
+        self._seen = max(self._seen, now)
+        while self._known and self._known[0].end + self._period - now <= _RESOLUTION:
+            self._used -= self._known.popleft().units
+        if not self._known:
+            self._used = 0.0
 
 
 class Waiter:
@@ -97,24 +134,20 @@ class Gate:
     Attributes:
         limits: as configured.
         under_way: requests that went through and have not left.
-
-    Args:
-        whole: a whole minute's units may come at once.
     """
 
-    def __init__(self, limits: TargetLimits, *, whole: bool = False) -> None:
-        self._whole = whole
+    def __init__(self, limits: TargetLimits) -> None:
         self.under_way = 0
-        self._requests_paid = 0.0
-        self._tokens_paid = 0.0
+        self._requests: Window | None = None
+        self._tokens: Window | None = None
         self._queue: deque[Waiter] = deque()
         self.adopt(limits)
 
     def adopt(self, limits: TargetLimits) -> None:
         """Go by other limits from now on."""
         self.limits = limits
-        self._requests = None if limits.rpm is None else Rate(limits.rpm, whole=self._whole)
-        self._tokens = None if limits.tpm is None else Rate(limits.tpm, whole=self._whole)
+        self._requests = _adopted(self._requests, limits.rpm)
+        self._tokens = _adopted(self._tokens, limits.tpm)
 
     def delay(self, now: float, tokens: float, waiter: Waiter | None = None) -> float:
         """Seconds until a request may go through; infinite where others have to leave first."""
@@ -125,32 +158,32 @@ class Gate:
             return inf
         seconds = 0.0
         if self._requests is not None:
-            seconds = self._requests.delay(self._requests_paid, now)
+            seconds = self._requests.delay(now)
         if self._tokens is not None:
-            seconds = max(seconds, self._tokens.delay(self._tokens_paid, now, tokens))
+            seconds = max(seconds, self._tokens.delay(now, tokens))
         return seconds
 
     @property
-    def rates(self) -> Iterator[tuple[str, Rate, float]]:
-        """``requests`` and ``tokens``, those that are limited, each with its state."""
+    def windows(self) -> Iterator[tuple[str, Window]]:
+        """``requests`` and ``tokens``, those that are limited, each with what was taken."""
         if self._requests is not None:
-            yield "requests", self._requests, self._requests_paid
+            yield "requests", self._requests
         if self._tokens is not None:
-            yield "tokens", self._tokens, self._tokens_paid
+            yield "tokens", self._tokens
 
     def take(self, now: float, tokens: float) -> None:
         """A request goes through."""
         self.under_way += 1
         if self._requests is not None:
-            self._requests_paid = self._requests.taken(self._requests_paid, now)
+            self._requests.take(now)
         if self._tokens is not None:
-            self._tokens_paid = self._tokens.taken(self._tokens_paid, now, tokens)
+            self._tokens.take(now, tokens)
 
     def leave(self, tokens: float = 0.0) -> None:
         """A request ended that used ``tokens`` more than it had taken, or fewer."""
         self.under_way -= 1
         if self._tokens is not None:
-            self._tokens_paid = self._tokens.corrected(self._tokens_paid, tokens)
+            self._tokens.correct(tokens)
         self._wake()
 
     @contextmanager
@@ -166,6 +199,15 @@ class Gate:
     def _wake(self) -> None:
         if self._queue:
             self._queue[0].wake()
+
+
+def _adopted(before: Window | None, limit: float | None) -> Window | None:
+    """A window of that limit; what is used stays used."""
+    if limit is None:
+        return None
+    made = before or Window(limit)
+    made.limit = limit
+    return made
 
 
 def delay_of(gates: Sequence[Gate], now: float, tokens: float, waiter: Waiter | None) -> float:
