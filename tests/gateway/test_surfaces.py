@@ -224,6 +224,14 @@ def test_what_changes_nothing_is_let_pass_everywhere(members: dict[str, Any]) ->
     assert made.request == asked().request
 
 
+def test_no_such_sampling_is_let_pass_where_the_range_cannot_say_it() -> None:
+    open_range = Capabilities(sampling={"top_p": (0.01, 0.99)})
+    assert asked(open_range, top_p=1).request.sampling.given() == {}
+    assert asked(open_range, top_p=0.5).request.sampling.given() == {"top_p": 0.5}
+    # Any other value out of range is refused by the back end's own check, with its range.
+    assert asked(open_range, top_p=2).request.sampling.given() == {"top_p": 2}
+
+
 def test_what_a_back_end_knows_travels() -> None:
     made = asked(SOME, temperature=0.5, max_completion_tokens=7, tools=[TOOL], stop="x")
     assert made.request.sampling.given() == {"temperature": 0.5, "max_tokens": 7}

@@ -123,8 +123,11 @@ def failure_of(error: PenstockError, *, openai_compatible: bool = False) -> Fail
     if kind in CREDENTIAL_KINDS:
         return Failure(502, str(error), "server_error", None, f"upstream_{kind}", hopeless=True)
     status = _STATUS[kind]
-    if openai_compatible and error.status in _KEPT:
-        status = error.status
+    if openai_compatible and error.status is not None and error.status >= 400:
+        if error.status in _KEPT:
+            status = error.status
+        elif error.status >= 500:
+            status = 502
     return Failure(
         status,
         _sentence(error),

@@ -16,6 +16,9 @@ _NO_EFFECT: dict[str, float] = {
 }
 """Sampling values that say: no such sampling. Tools send them without being asked."""
 
+_UNKNOWN = (1.0, 0.0)
+"""The range of a parameter that the back end does not know: no value is in it."""
+
 
 class Chooser:
     """Refuses what cannot be honoured, or leaves it out where the caller allowed that.
@@ -60,11 +63,21 @@ class Chooser:
             self.refuse(name, f"{name} is not supported by the back end of {self._model}")
 
     def sampling(self, values: dict[str, Any], able: Capabilities) -> dict[str, Any]:
-        """Those of ``values`` that the back end knows."""
-        for name in [name for name in values if name not in able.sampling]:
-            if values[name] != _NO_EFFECT.get(name):
+        """Those of ``values`` that the back end knows.
+
+        What says "no such sampling" is left out where the back end has no way to say it.
+        """
+        known: dict[str, Any] = {}
+        for name, value in values.items():
+            bounds = able.sampling.get(name, _UNKNOWN)
+            within = bounds is None or bounds[0] <= value <= bounds[1]
+            if not within and value == _NO_EFFECT.get(name):
+                continue
+            if name in able.sampling:
+                known[name] = value
+            else:
                 self.refuse(name, f"{name} is not supported by the back end of {self._model}")
-        return {name: value for name, value in values.items() if name in able.sampling}
+        return known
 
 
 def stop_texts(given: str | Sequence[str] | None, name: str, most: int) -> tuple[str, ...]:
