@@ -6,8 +6,9 @@
 MAKEFLAGS += --no-print-directory
 
 RUN := .venv/bin/python -m
-# One file runs on one core: its module-wide fixtures (servers, replays) are made once.
-SPREAD := -n auto --dist loadfile
+# Tests wait for sockets half of their time, so four workers keep two cores busy. One file runs on one
+# of them: its module-wide fixtures (servers, replays) are made once.
+SPREAD := -n 4 --dist loadfile
 # The tests that codecs, dialects and replay kit are covered by.
 JUDGES := tests/wire tests/providers tests/testing
 
