@@ -62,7 +62,7 @@ test-all: setup ## the slow rest: browser, foreign clients, package built and in
 
 .PHONY: coverage
 coverage: setup ## branch coverage of codecs, dialects and replay kit; fails under 95 %
-	@$(RUN) pytest -m "not slow" -q --no-header --cov --cov-report=term $(SPREAD) $(JUDGES) $(ARGS)
+	@$(RUN) pytest -m "not slow" -q --no-header --cov --cov-report=term -n auto --dist loadfile $(JUDGES) $(ARGS)
 
 .PHONY: demo
 demo: setup ## every back end answers here: PROVIDER=... QUESTION="..." narrow it

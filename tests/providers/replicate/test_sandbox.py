@@ -132,7 +132,7 @@ async def test_a_slow_boot_is_waited_for_and_then_streamed() -> None:
     async with site(boot=1.0, second=0.01, pace=0.01) as place:  # the 408 comes after 0.3 s
         async with place.ask() as answer:
             got = [event async for event in answer]
-        assert [event.text for event in got if isinstance(event, Text)] == list(PIECES)
+        assert "".join(event.text for event in got if isinstance(event, Text)) == WHOLE
         waits = [event.reason for event in got if isinstance(event, Waiting)]
         assert waits.count("cold_start") > 1
         await place.clean()
