@@ -332,7 +332,7 @@ class Gateway:
             usage=body.include_usage,
             copies=asked.copies,
         )
-        await self._answer(exchange, asked, writer, receive, send)
+        await self._answer(exchange, asked, able, writer, receive, send)
 
     async def _responses(self, exchange: Exchange, receive: Receive, send: Send) -> None:
         given = await self._body(exchange, receive)
@@ -341,7 +341,7 @@ class Gateway:
         asked = ask_responses(body, given, able, lenient=self._lenient(exchange))
         repeated = {name: given[name] for name in REPEATED if given.get(name) is not None}
         writer = ResponsesWriter("resp_" + new_id(), body.model, int(time.time()), repeated)
-        await self._answer(exchange, asked, writer, receive, send)
+        await self._answer(exchange, asked, able, writer, receive, send)
 
     async def _messages(self, exchange: Exchange, receive: Receive, send: Send) -> None:
         given = await self._body(exchange, receive)
@@ -350,7 +350,7 @@ class Gateway:
         asked = ask_messages(body, given, able, lenient=self._lenient(exchange))
         known = estimate.begun(asked.request) if self.settings.estimate_usage else None
         writer = MessagesWriter("msg_" + new_id(), body.model, exchange.request_id, known)
-        await self._answer(exchange, asked, writer, receive, send)
+        await self._answer(exchange, asked, able, writer, receive, send)
 
     async def _body(self, exchange: Exchange, receive: Receive) -> dict[str, object]:
         self._admission.check_body(exchange.headers)
@@ -372,7 +372,13 @@ class Gateway:
         return self.settings.lenient if said is None else said.strip().lower() in ("true", "1")
 
     async def _answer(
-        self, exchange: Exchange, asked: Asked, writer: Writer, receive: Receive, send: Send
+        self,
+        exchange: Exchange,
+        asked: Asked,
+        able: Capabilities,
+        writer: Writer,
+        receive: Receive,
+        send: Send,
     ) -> None:
         if not self.ready:
             raise Refused(refusal(503, "the gateway is stopping; ask again", code="stopping"))
@@ -388,7 +394,7 @@ class Gateway:
             writer,
             [client.stream(asked.request, request_id=id) for _ in range(asked.copies)],
             self.settings.limits,
-            openai_compatible=client.capabilities(asked.request.model).chat_completions,
+            openai_compatible=able.chat_completions,
             estimate_usage=self.settings.estimate_usage,
         )
         taken = take(exchange, asked, monotonic())

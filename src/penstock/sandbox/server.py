@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextvars import ContextVar
@@ -235,7 +236,7 @@ class Stream:
             await asyncio.sleep(self._shape.every)
 
 
-class Server:
+class Server(ABC):
     """One back end. A subclass names its routes and its options.
 
     Attributes:
@@ -275,13 +276,13 @@ class Server:
         self._runners: list[web.AppRunner] = []
         self._closing = False
 
+    @abstractmethod
     def routes(self) -> Sequence[web.RouteDef]:
         """Routes of the main port."""
-        raise NotImplementedError
 
     def extra_routes(self, origin: str) -> Sequence[web.RouteDef]:
         """Routes of a further port."""
-        raise NotImplementedError
+        return ()
 
     def middlewares(self) -> Sequence[Callable[..., Awaitable[web.StreamResponse]]]:
         """aiohttp middlewares of the server's own, outermost first."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -20,10 +20,10 @@ from penstock.provider import Provider, ProviderConfig
 from penstock.providers.replicate.provider import create, create_cog
 from penstock.sandbox import Sandbox
 from penstock.sandbox.replicate import TOKEN
-from penstock.sandbox.script import Fixed, Script
+from penstock.sandbox.script import Fixed, Prompt, Said, Script
 from penstock.stream import AnswerStream
 from penstock.transport import Session
-from penstock.types import ChatRequest, Message, Sampling, Text, Timeouts, Waiting
+from penstock.types import ChatRequest, Event, Message, Sampling, Text, Timeouts, Waiting
 
 LLAMA = "meta/meta-llama-3-70b-instruct"
 PIECES = ("One ", "two", "\n", "\n\n", " ", "three\n  four", ".")
@@ -128,14 +128,38 @@ async def test_a_stream_that_is_cut_is_whole_all_the_same(
         assert place.cancels == 0
 
 
+class OnceHeard:
+    """Says its pieces once somebody listens to the stream again."""
+
+    def __init__(self) -> None:
+        self.heard = asyncio.Event()
+
+    async def pieces(self, prompt: Prompt) -> AsyncGenerator[Said, None]:
+        await self.heard.wait()
+        for piece in PIECES:
+            yield piece
+
+
 async def test_a_slow_boot_is_waited_for_and_then_streamed() -> None:
-    async with site(boot=1.0, second=0.01, pace=0.01) as place:  # the 408 comes after 0.3 s
-        async with place.ask() as answer:
-            got = [event async for event in answer]
-        assert "".join(event.text for event in got if isinstance(event, Text)) == WHOLE
+    script = OnceHeard()
+    async with site(script, boot=1.0, second=0.01, pace=0.01) as place:  # the 408 comes after 0.3 s
+        got: list[Event] = []
+        async with place.ask() as answer, asyncio.TaskGroup() as group:
+            group.create_task(heard_again(place, script))
+            async for event in answer:
+                got.append(event)
+        assert [event.text for event in got if isinstance(event, Text)] == list(PIECES)
         waits = [event.reason for event in got if isinstance(event, Waiting)]
         assert waits.count("cold_start") > 1
         await place.clean()
+
+
+async def heard_again(place: Site, script: OnceHeard) -> None:
+    """Let the model speak when the run has begun and its stream is open."""
+    async with asyncio.timeout(20):
+        while not (place.state["runs"]["running"] and place.state["open_streams"]):
+            await asyncio.sleep(0.005)
+    script.heard.set()
 
 
 @pytest.mark.parametrize("model", [LLAMA, "meta/meta-llama-3.1-405b-instruct"])
