@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from types import TracebackType
 from typing import TypeVar
 
 from penstock.errors import BadRequestError, PenstockError, ProtocolError, StreamCancelledError
 from penstock.provider import ProviderConfig
 from penstock.providers.door import StatusError
-from penstock.transport import Limits, Response, Session
+from penstock.transport import Limits, Opened, Response, Session
 from penstock.types import Conversation, Event
 from penstock.wire.decoder import AnswerDecoder
 from penstock.wire.request import HttpRequest, origin_of
@@ -26,6 +27,38 @@ _PATIENCE = 5.0
 
 _DAY = 86_400.0
 """For what is bounded by the call's own limits."""
+
+
+class Opening:
+    """The context of ``Call.open``. A class of its own: every turn goes through it."""
+
+    __slots__ = ("_on_error", "_opened", "_session")
+
+    def __init__(self, session: Session, opened: Opened, on_error: StatusError) -> None:
+        self._session = session
+        self._opened = opened
+        self._on_error = on_error
+
+    async def __aenter__(self) -> Response:
+        with self._session.discreet():
+            response = await self._opened.__aenter__()
+            if 200 <= response.status < 300:
+                return response
+            try:
+                body = await response.read_error()
+            finally:
+                response.free()
+            raise self._on_error(response.status, response.headers, body)
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        place: TracebackType | None,
+    ) -> None:
+        await self._opened.__aexit__(kind, error, place)
+        if isinstance(error, PenstockError):
+            self._session.clean(error)
 
 
 class Call:
@@ -46,20 +79,14 @@ class Call:
         """A call with fresh time limits, for a cleanup that outlives this one."""
         return Call(self.session, self.config)
 
-    @asynccontextmanager
-    async def open(self, request: HttpRequest, on_error: StatusError) -> AsyncIterator[Response]:
+    def open(self, request: HttpRequest, on_error: StatusError) -> Opening:
         """Send ``request`` and hand out its answer, whose status is a success.
 
-        Raises:
+        Raises (from the context):
             PenstockError: what ``on_error`` made of any other status, and the transport's own.
         """
         opened = self.session.open(self._dressed(request), self.limits, proxy=self.config.proxy)
-        with self.session.discreet():
-            async with opened as response:
-                if not 200 <= response.status < 300:
-                    body = await response.read_error()
-                    raise on_error(response.status, response.headers, body)
-                yield response
+        return Opening(self.session, opened, on_error)
 
     async def fetch(self, request: HttpRequest, on_error: StatusError) -> tuple[Response, bytes]:
         """Send ``request`` and read its whole answer.

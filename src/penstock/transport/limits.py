@@ -31,10 +31,14 @@ class Limits:
     Args:
         timeouts: the limits.
         clock: seconds, monotonic; the running loop's own by default.
+
+    Attributes:
+        timeouts: the limits.
+        clock: the clock.
     """
 
     def __init__(self, timeouts: Timeouts, clock: Callable[[], float] | None = None) -> None:
-        self._clock = clock or asyncio.get_running_loop().time
+        self.clock = clock or asyncio.get_running_loop().time
         self.timeouts = timeouts
         self._phase = "first_content"
         self._left = timeouts.first_content
@@ -92,7 +96,7 @@ class Limits:
         Raises (from the context):
             StreamTimeoutError: the budget is used up.
         """
-        return Step(self, self._clock)
+        return Step(self)
 
     async def pause(self, seconds: float) -> None:
         """Sleep for ``seconds`` within the limits: the pause between two polls.
@@ -105,22 +109,33 @@ class Limits:
 
     def watch(self, abort: Callable[[], None]) -> Watch:
         """A timer for the reads of one response; it calls ``abort`` when a limit is broken."""
-        return Watch(self, abort, self._clock)
+        return Watch(self, abort)
 
 
 class Step:
-    """One exchange within the limits. A class of its own: every request goes through two."""
+    """One exchange within the limits: ``asyncio.timeout`` at the price of its timer."""
 
-    __slots__ = ("_clock", "_limits", "_scope", "_start")
+    __slots__ = ("_cancelling", "_expired", "_limits", "_start", "_task", "_timer")
 
-    def __init__(self, limits: Limits, clock: Callable[[], float]) -> None:
+    def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._clock = clock
+        self._expired = False
+        self._timer: asyncio.TimerHandle | None = None
 
     async def __aenter__(self) -> None:
-        self._start = self._clock()
-        self._scope = asyncio.timeout(self._limits.budget())
-        await self._scope.__aenter__()
+        limits = self._limits
+        self._start = limits.clock()
+        budget = limits.budget()
+        if budget is None:
+            return
+        task = asyncio.current_task()
+        assert task is not None
+        self._task, self._cancelling = task, task.cancelling()
+        self._timer = task.get_loop().call_later(budget, self._expire)
+
+    def _expire(self) -> None:
+        self._expired = True
+        self._task.cancel()
 
     async def __aexit__(
         self,
@@ -128,18 +143,17 @@ class Step:
         error: BaseException | None,
         place: TracebackType | None,
     ) -> None:
-        try:
-            await self._scope.__aexit__(kind, error, place)
-        except TimeoutError:
-            pass
-        else:
-            if error is None:
-                self._limits.spend(self._clock() - self._start)
-            inside = isinstance(error, TimeoutError) and not isinstance(error, StreamTimeoutError)
-            if not (inside and self._scope.expired()):
-                return
-        self._limits.spend(self._clock() - self._start)
-        raise self._limits.broken() from None
+        limits = self._limits
+        limits.spend(limits.clock() - self._start)
+        if self._timer is not None:
+            self._timer.cancel()
+        if not self._expired:
+            return
+        # Cancelled by the timer alone: a caller who cancels as well is not kept.
+        alone = self._task.uncancel() <= self._cancelling
+        inside = isinstance(error, TimeoutError) and not isinstance(error, StreamTimeoutError)
+        if inside or (alone and isinstance(error, asyncio.CancelledError)):
+            raise limits.broken() from None
 
 
 class Watch:
@@ -147,12 +161,10 @@ class Watch:
 
     __slots__ = ("_abort", "_clock", "_deadline", "_handle", "_limits", "_loop", "_start", "broken")
 
-    def __init__(
-        self, limits: Limits, abort: Callable[[], None], clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, limits: Limits, abort: Callable[[], None]) -> None:
         self._limits = limits
         self._abort = abort
-        self._clock = clock
+        self._clock = limits.clock
         self._loop = asyncio.get_running_loop()
         self._handle: asyncio.TimerHandle | None = None
         self._deadline: float | None = None

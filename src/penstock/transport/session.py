@@ -7,13 +7,10 @@ checked, and the library's exceptions end here.
 
 from __future__ import annotations
 
-import asyncio
 import io
 import ssl
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable, Iterable
 from functools import lru_cache
-from http.cookies import CookieError, SimpleCookie
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urljoin, urlsplit
@@ -26,16 +23,15 @@ from penstock.errors import (
     ConfigError,
     MissingRequirementsError,
     PenstockError,
-    ProtocolError,
     RedirectError,
 )
 from penstock.keeper import leave_of
 from penstock.provider import SessionConfig
-from penstock.transport.connections import Careful, Loss, TCPConnector, unread
+from penstock.transport.connections import Careful, TCPConnector
 from penstock.transport.failures import failure_of, from_library
 from penstock.transport.limits import Limits
 from penstock.transport.outbox import Outbox
-from penstock.wire.encoding import ContentDecoder
+from penstock.transport.response import MAX_BODY, Response
 from penstock.wire.no_proxy import is_direct
 from penstock.wire.request import (
     HttpRequest,
@@ -46,131 +42,11 @@ from penstock.wire.request import (
 )
 
 USER_AGENT = "penstock/0.1"
-MAX_ERROR_BODY = 64 << 10
-MAX_BODY = 16 << 20
-ERROR_BODY_WAIT = 5.0
-"""Seconds that the body of an error answer may take; the status is told in any case."""
 MAX_HUSHED = 500
 """How many credentials are remembered to keep them out of errors."""
 _LONGEST_CHAIN = 20
 _LARGE = 1 << 20  # the library warns of longer uploads in one piece
 _MAX_REDIRECTS = 3
-
-
-class Response:
-    """An answer whose headers have come.
-
-    Attributes:
-        status: HTTP status.
-        headers: name in lower case -> value; of repeated headers the first.
-        cookies: name -> value of the cookies it sets.
-        url: where it came from.
-    """
-
-    def __init__(self, raw: aiohttp.ClientResponse, host: str) -> None:
-        self._raw = raw
-        self._host = host
-        self._ended = False
-        self._loss = Loss(raw)
-        self.status = raw.status
-        self.headers: dict[str, str] = {}
-        for name, value in raw.headers.items():
-            self.headers.setdefault(name.lower(), value)
-        self.url = str(raw.url)
-        encoding = self.headers.get("content-encoding", "identity").strip().lower()
-        plain = encoding in ("", "identity") or raw.method == "HEAD"
-        self._decoder = None if plain else ContentDecoder(encoding)
-
-    @property
-    def cookies(self) -> dict[str, str]:
-        """Name -> value of the cookies that this answer sets."""
-        found: dict[str, str] = {}
-        for line in self._raw.headers.getall("Set-Cookie", []):
-            cookie: SimpleCookie = SimpleCookie()
-            try:
-                cookie.load(line)
-            except CookieError:
-                continue
-            found.update({name: morsel.value for name, morsel in cookie.items()})
-        return found
-
-    @property
-    def content_type(self) -> str:
-        """The media type in lower case, without parameters; empty if none was sent."""
-        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
-
-    async def read_some(self) -> bytes:
-        """The bytes that have arrived, or wait for some; ``b""`` at the end of the body.
-
-        Raises:
-            TruncatedError: the body broke off.
-            ProtocolError: it is not proper HTTP, or not properly encoded.
-        """
-        while not self._ended:
-            if self._decoder is not None:
-                self._decoder.check()
-            failure: PenstockError | None = None
-            try:
-                data = await self._raw.content.readany()
-            except Exception as error:
-                if not from_library(error):
-                    raise
-                data = unread(self._raw.content)
-                failure = failure_of(error, "read", self._host, None)
-            if failure is not None and not data:
-                raise failure  # out here: the library's error may name what was sent
-            if not data:
-                self._ended = True
-                if self._decoder is not None:
-                    self._decoder.eof()
-            elif self._decoder is None:
-                return data
-            elif decoded := self._decoder.feed(data):
-                return decoded
-        return b""
-
-    async def read(self, limit: int = MAX_BODY) -> bytes:
-        """The whole body.
-
-        Raises:
-            ProtocolError: it is longer than ``limit`` bytes.
-        """
-        parts: list[bytes] = []
-        size = 0
-        while data := await self.read_some():
-            parts.append(data)
-            size += len(data)
-            if size > limit:
-                raise ProtocolError(f"{self._host} sent a body of more than {limit} bytes")
-        return b"".join(parts)
-
-    async def read_error(self, wait: float = ERROR_BODY_WAIT) -> bytes:
-        """As much of an error answer's body as comes within ``wait`` seconds and is worth reading.
-
-        It raises no error: what has come is what can be told.
-
-        A cancellation passes through at once.
-        """
-        parts: list[bytes] = []
-        size = 0
-        with suppress(PenstockError, TimeoutError):
-            async with asyncio.timeout(wait):
-                while size < MAX_ERROR_BODY and (data := await self.read_some()):
-                    parts.append(data)
-                    size += len(data)
-        return b"".join(parts)[:MAX_ERROR_BODY]
-
-    def abort(self) -> None:
-        """Close the connection; a pending read ends with an error."""
-        self._raw.close()
-
-    def free(self) -> None:
-        """Give the connection back, or close it where the body was not read to its end."""
-        self._loss.forget()
-        if self._ended:
-            self._raw.release()
-        else:
-            self._raw.close()
 
 
 class Discreet:
@@ -192,6 +68,33 @@ class Discreet:
     ) -> None:
         if isinstance(error, PenstockError):
             self._session.clean(error)
+
+
+class Opened:
+    """The context of ``Session.open``."""
+
+    __slots__ = ("_request", "_response", "_send")
+
+    def __init__(
+        self, send: Callable[[HttpRequest], Awaitable[Response]], request: HttpRequest
+    ) -> None:
+        self._send = send
+        self._request = request
+
+    async def __aenter__(self) -> Response:
+        request = self._request
+        for _ in range(_MAX_REDIRECTS + 1):
+            response = await self._send(request)
+            target = _redirect(request, response) if request.follow else None
+            if target is None:
+                self._response = response
+                return response
+            response.free()
+            request = target
+        raise RedirectError("the server redirects in a circle")
+
+    async def __aexit__(self, *_: object) -> None:
+        self._response.free()
 
 
 class Session:
@@ -269,15 +172,14 @@ class Session:
         while len(self._sent) > MAX_HUSHED:
             del self._sent[next(iter(self._sent))]
 
-    @asynccontextmanager
-    async def open(
+    def open(
         self,
         request: HttpRequest,
         limits: Limits,
         *,
         proxy: str | None = None,
         once: bool = True,
-    ) -> AsyncIterator[Response]:
+    ) -> Opened:
         """Send ``request`` and hand out the answer; leaving the context frees the connection.
 
         Args:
@@ -286,21 +188,11 @@ class Session:
             once: send it once, whatever its method. Else the HTTP library may send an idempotent
                 one again where the connection breaks before the answer.
 
-        Raises:
+        Raises (from entering):
             NetworkError: no connection. StreamTimeoutError: a limit passed. ProtocolError: not
                 proper HTTP. RedirectError: sent to another host.
         """
-        for _ in range(_MAX_REDIRECTS + 1):
-            response = await self._send(request, limits, proxy, once)
-            try:
-                target = _redirect(request, response) if request.follow else None
-                if target is None:
-                    yield response
-                    return
-            finally:
-                response.free()
-            request = target
-        raise RedirectError("the server redirects in a circle")
+        return Opened(lambda asked: self._send(asked, limits, proxy, once), request)
 
     async def fetch(
         self,
@@ -340,7 +232,8 @@ class Session:
                     data=_upload(request.body),
                     allow_redirects=False,
                     timeout=_timeout(connect),
-                    middlewares=(_send_once,) if once else None,
+                    # The library repeats no other method by itself.
+                    middlewares=(_send_once,) if once and request.method != "POST" else None,
                     **options,
                 )
             return Response(raw, host)
@@ -358,8 +251,8 @@ class Session:
     def _pool(self, proxy: str | None, host: str) -> tuple[aiohttp.ClientSession, dict[str, Any]]:
         if self._closed:
             raise BadRequestError("this session is closed")
-        chosen = proxy or (None if is_direct(host, self._config.no_proxy) else self._config.proxy)
-        if chosen is None:
+        chosen = proxy or self._config.proxy
+        if chosen is None or (proxy is None and is_direct(host, self._config.no_proxy)):
             return self._pooled("", None), {}
         scheme = proxy_scheme(chosen)
         self.hush(credentials_of_url(chosen))

@@ -11,6 +11,7 @@ import re
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any
 from urllib.parse import SplitResult, quote, unquote, urlencode, urlsplit
 
@@ -207,8 +208,7 @@ def check_sendable(request: HttpRequest) -> None:
     Raises:
         BadRequestError: names the header; no value is shown (``threats.md`` rows 8 and 9).
     """
-    parts = _split(request.url)
-    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
+    if not _is_address(request.url):
         raise BadRequestError("the request's address is not an http or https URL")
     for name, value in request.headers:
         if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
@@ -216,6 +216,12 @@ def check_sendable(request: HttpRequest) -> None:
                 f"header {name[:40]!r} holds characters that cannot stand in an HTTP header",
                 param=name,
             )
+
+
+@lru_cache(maxsize=256)
+def _is_address(url: str) -> bool:
+    parts = _split(url)
+    return parts is not None and parts.scheme in ("http", "https") and bool(parts.hostname)
 
 
 def trusted_url(url: str, *, base: str, hosts: Sequence[str] = ()) -> str:

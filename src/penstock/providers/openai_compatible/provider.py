@@ -15,7 +15,7 @@ from penstock.providers.checks import (
     required_base,
 )
 from penstock.providers.common import Call, Stateless, held, refuse_page
-from penstock.providers.door import Door, StatusError
+from penstock.providers.door import Door
 from penstock.providers.openai_compatible import dialect
 from penstock.providers.openai_compatible.vendors import ANY, VENDORS, capabilities_of
 from penstock.transport import Session
@@ -42,6 +42,8 @@ class OpenAICompatibleProvider(Stateless):
         self._base = dialect.base_of(own or required_base(config, "http://host:8000/v1"))
         self._given, self._config = config, config.with_(base_url=self._base)
         self.capabilities = capabilities_of(self._vendor)
+        self._door = Door(self._base, "an OpenAI-compatible server")
+        self._foreign = self._door.refusal(self._error)
 
     @asynccontextmanager
     async def stream(self, request: ChatRequest) -> AsyncIterator[AsyncIterator[Batch]]:
@@ -61,16 +63,15 @@ class OpenAICompatibleProvider(Stateless):
         key = self._key()
         call = Call(self._session, self._config)
         asked = dialect.chat_request(self._base, self._vendor, request, key)
-        door = Door(self._base, "an OpenAI-compatible server")
-        async with call.open(asked, self._refusal(door)) as response:
-            with door.reading():
+        async with call.open(asked, self._refusal) as response:
+            with self._door.reading():
                 refuse_page(response)
             # Some servers stream although the whole answer was asked for, or the other way round.
             whole = not request.stream and response.content_type != "text/event-stream"
             if whole or response.content_type == "application/json":
                 async with call.limits.step():
                     body = await response.read()
-                with door.reading():
+                with self._door.reading():
                     completion = decode_completion(body, self.name)
                 yield _once(completion)
             else:
@@ -87,9 +88,8 @@ class OpenAICompatibleProvider(Stateless):
             return [ModelInfo(id=name) for name in self._config.models]
         call = Call(self._session, self._config)
         request = dialect.models_request(self._base, self._key())
-        door = Door(self._base, "an OpenAI-compatible server")
-        response, body = await call.fetch(request, self._refusal(door))
-        with door.reading():
+        response, body = await call.fetch(request, self._refusal)
+        with self._door.reading():
             refuse_page(response)
             return dialect.decode_models(body)
 
@@ -98,14 +98,9 @@ class OpenAICompatibleProvider(Stateless):
             raise missing_key(self._given, self._vendor.key_env)
         return self._config.api_key
 
-    def _refusal(self, door: Door) -> StatusError:
+    def _refusal(self, status: int, headers: dict[str, str], body: bytes) -> PenstockError:
         """The error for the status of an answer; one in this protocol's shape is no wrong door."""
-        foreign = door.refusal(self._error)
-
-        def told(status: int, headers: dict[str, str], body: bytes) -> PenstockError:
-            return (self._error if is_error(body) else foreign)(status, headers, body)
-
-        return told
+        return (self._error if is_error(body) else self._foreign)(status, headers, body)
 
     def _error(self, status: int, headers: dict[str, str], body: bytes) -> PenstockError:
         secrets = (self._config.api_key,) if self._config.api_key else ()
