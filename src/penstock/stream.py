@@ -225,7 +225,31 @@ class AnswerStream:
             if self._ended or self.finished is not None:
                 await self._leave()
                 return None
-            return await self._read()
+            if self._hold is None:
+                await self._enter()
+            held, batches = self._hold, self._batches
+            if held is None or batches is None or held.left:
+                raise StreamCancelledError("the answer was left before its end")
+            held.busy = True
+            try:
+                batch = await anext(batches)
+            except StopAsyncIteration:
+                raise ProtocolError("the provider ended its stream without an end") from None
+            finally:
+                held.busy = False
+            if self._left or held.left:
+                raise StreamCancelledError("the answer was left while it was read")
+            self._note(batch)
+            return batch
+        except BaseException as error:
+            left = self._was_left()
+            await self._leave()
+            if isinstance(error, PenstockError):
+                if left:  # by another task, and what the reading then met says nothing
+                    error = StreamCancelledError("the answer was left while it was read")
+                self._complete(error)
+                raise error from None
+            raise
         finally:
             self._busy = False
 
@@ -321,34 +345,6 @@ class AnswerStream:
         self._hold = hold(context, self._owner)
         if self._left:  # by another task, meanwhile
             await self._leave()
-
-    async def _read(self) -> Sequence[Event]:
-        try:
-            if self._hold is None:
-                await self._enter()
-            held, batches = self._hold, self._batches
-            if held is None or batches is None or held.left:
-                raise StreamCancelledError("the answer was left before its end")
-            held.busy = True
-            try:
-                batch = await anext(batches)
-            except StopAsyncIteration:
-                raise ProtocolError("the provider ended its stream without an end") from None
-            finally:
-                held.busy = False
-            if self._left or held.left:
-                raise StreamCancelledError("the answer was left while it was read")
-            self._note(batch)
-        except BaseException as error:
-            left = self._was_left()
-            await self._leave()
-            if isinstance(error, PenstockError):
-                if left:  # by another task, and what the reading then met says nothing
-                    error = StreamCancelledError("the answer was left while it was read")
-                self._complete(error)
-                raise error from None
-            raise
-        return batch
 
     def _was_left(self) -> bool:
         return self._left or (self._hold is not None and self._hold.left)

@@ -66,8 +66,9 @@ class Scrape:
 
 
 async def quiet(gateway: Running, running: int = 0) -> None:
-    """Wait until requests have ended: an answer's last byte can be here before that."""
+    """Wait until requests have ended, which is after their last byte, and are counted."""
     await until(lambda: gateway.gateway.open_streams == running)
+    gateway.gateway.view.settle()
 
 
 async def leave_in_the_middle(gateway: Running) -> None:

@@ -7,8 +7,9 @@ Laws:
   waited for; an error before it is an HTTP status, an error after it is an error event without an
   end mark;
 * a batch of events in is one write out; no task, queue or timer for a token;
-* one task beside it waits for the caller to leave, keeps a silent line alive, and gives up on a
-  caller who does not read; leaving cancels the upstream by its own means;
+* one task beside it, once the answer takes its time, waits for the caller to leave, keeps a silent
+  line alive, and gives up on a caller who does not read; leaving cancels the upstream by its own
+  means;
 * what is read upstream is never more than one batch ahead of what was written.
 """
 
@@ -37,6 +38,9 @@ _STREAM_HEADERS: tuple[Header, ...] = (
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),
 )
+
+UNWATCHED = 0.05
+"""Seconds before anybody looks whether the caller has left: short answers are over by then."""
 
 
 class Answer:
@@ -77,6 +81,7 @@ class Answer:
         self._ends: list[Finished] = []
         self._sent_at = monotonic()
         self._sending: float | None = None
+        self._watcher: asyncio.Task[None] | None = None
 
     async def run(self, receive: Receive, send: Send) -> None:
         """Answer. Cancelling, or the caller's leaving, closes the upstream and cleans up there.
@@ -88,14 +93,20 @@ class Answer:
         self._exchange.streamed = self._asked.stream
         try:
             async with asyncio.TaskGroup() as group:
-                watcher = group.create_task(self._watch(receive))
+                loop = asyncio.get_running_loop()
+                begin = loop.call_later(UNWATCHED, self._begin_watch, group, receive)
                 try:
                     await self._answered()
                 finally:
-                    watcher.cancel()
+                    begin.cancel()
+                    if self._watcher is not None:
+                        self._watcher.cancel()
         except BaseExceptionGroup as failures:
             self._note_route(self._streams[0])
             raise _only(failures) from None
+
+    def _begin_watch(self, group: asyncio.TaskGroup, receive: Receive) -> None:
+        self._watcher = group.create_task(self._watch(receive))
 
     async def stop(self) -> None:
         """End the answer because the gateway ends; the caller is told."""

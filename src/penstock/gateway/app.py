@@ -317,6 +317,7 @@ class Gateway:
         """Close the client: streams are left, cleanups finish within their deadline."""
         self.ready = False
         await _close(self.client)
+        self.view.settle()
 
     # -- endpoints -----------------------------------------------------------------------------
 

@@ -153,4 +153,6 @@ class Exchange:
 
 def printable(text: str) -> bytes:
     """``text`` as the value of a header: no control characters, nothing beyond ASCII."""
+    if text.isascii() and text.isprintable():
+        return text.encode("ascii")
     return re.sub(r"[^\x20-\x7e]", "?", text).encode("ascii")

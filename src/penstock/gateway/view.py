@@ -8,6 +8,7 @@ A view is the observer of the gateway's client and hears of requests from the ga
 
 from __future__ import annotations
 
+import asyncio
 from time import monotonic, time
 from typing import Protocol
 
@@ -38,6 +39,12 @@ ROUTES = frozenset(
     }
 )
 """Paths that are a label as they are."""
+SOON = 0.1
+"""Seconds until what was noted is counted."""
+MOST_NOTED = 100
+
+Ended = tuple[Exchange, float]
+"""A request that ended, and when."""
 
 
 class Watched(Protocol):
@@ -74,6 +81,7 @@ class View:
         self._siblings = siblings
         self._began = monotonic()
         self._gateway: Watched | None = None
+        self._noted: list[Record | Ended] = []
 
     def attach(self, gateway: Watched) -> None:
         """Look at this gateway, also each time when it is configured anew."""
@@ -87,23 +95,39 @@ class View:
 
     def __call__(self, record: Record) -> None:
         """Take note of a record of the router."""
-        match record:
-            case AttemptStarted():
-                self._board.started(record)
-            case AttemptEnded():
-                self._board.ended(record)
-                self.metrics.ended(record)
-                self._traces.ended(record)
-            case BreakerChanged():
-                self._board.changed(record)
-            case RequestEnded():
-                pass  # the exchange knows more, and knows it of refusals as well
+        self._note(record)
 
     def ended(self, exchange: Exchange, now: float) -> None:
         """Take note of a request that ended."""
-        route = route_of(exchange.path)
-        self.metrics.request(exchange, route, now)
-        self._traces.request(exchange, route, now)
+        self._note((exchange, now))
+
+    def _note(self, what: Record | Ended) -> None:
+        """Have ``what`` counted soon: many at a time, off the path of any answer."""
+        if not self._noted:
+            asyncio.get_running_loop().call_later(SOON, self.settle)
+        self._noted.append(what)
+        if len(self._noted) >= MOST_NOTED:
+            self.settle()
+
+    def settle(self) -> None:
+        """Count what was noted so far."""
+        noted, self._noted = self._noted, []
+        for each in noted:
+            match each:
+                case (exchange, now):
+                    route = route_of(exchange.path)
+                    self.metrics.request(exchange, route, now)
+                    self._traces.request(exchange, route, now)
+                case AttemptStarted():
+                    self._board.started(each)
+                case AttemptEnded():
+                    self._board.ended(each)
+                    self.metrics.ended(each)
+                    self._traces.ended(each)
+                case BreakerChanged():
+                    self._board.changed(each)
+                case RequestEnded():
+                    pass  # the exchange knows more, and knows it of refusals as well
 
     async def metrics_text(self, accept: str) -> tuple[bytes, str]:
         """The answer of ``/metrics`` and its content type; of all processes."""
@@ -134,6 +158,7 @@ class View:
         return dict(sorted({self._siblings.name: self._facts(), **facts}.items()))
 
     def _facts(self) -> Facts:
+        self.settle()
         gateway = self._gateway
         streams = 0 if gateway is None else gateway.open_streams
         uptime = monotonic() - self._began

@@ -183,15 +183,20 @@ def refuse_page(response: Response) -> None:
 async def held(
     batches: AsyncGenerator[list[Event], None],
 ) -> AsyncIterator[AsyncIterator[list[Event]]]:
-    """``batches``, closed at the end of the context.
-
-    While another task is reading they cannot be closed; that read then ends with the connection.
-    """
+    """``batches``, closed at the end of the context."""
     try:
         yield batches
     finally:
-        if not getattr(batches, "ag_running", False):
-            await batches.aclose()
+        await let_go(batches)
+
+
+async def let_go(batches: AsyncGenerator[list[Event], None]) -> None:
+    """Close ``batches``.
+
+    While another task is reading they cannot be closed; that read then ends with the connection.
+    """
+    if not getattr(batches, "ag_running", False):
+        await batches.aclose()
 
 
 async def to_its_end(

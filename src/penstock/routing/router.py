@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from types import TracebackType
+from typing import Self
 
 import msgspec
 
@@ -151,11 +152,25 @@ def _given(timeouts: Timeouts | Mapping[str, float | None]) -> Mapping[str, floa
     return msgspec.structs.asdict(timeouts) if isinstance(timeouts, Timeouts) else timeouts
 
 
+class _Batches:
+    """The batches of a ``Routed``. They own nothing."""
+
+    __slots__ = ("_advance",)
+
+    def __init__(self, advance: Callable[[], Awaitable[Batch]]) -> None:
+        self._advance = advance
+
+    def __aiter__(self) -> Self:
+        return self
+
+    def __anext__(self) -> Awaitable[Batch]:
+        return self._advance()
+
+
 class Routed:
     """One routed answer: a context manager that owns it, as every provider's stream is."""
 
     __slots__ = (
-        "_batches",
         "_clock",
         "_eager",
         "_first_at",
@@ -165,6 +180,7 @@ class Routed:
         "_lane",
         "_model",
         "_observer",
+        "_pending",
     )
 
     def __init__(self, model: str, journey: Journey, means: Means, *, eager: bool) -> None:
@@ -177,7 +193,7 @@ class Routed:
         self._hedge = journey.hedge_after
         self._kind: Kind | None = "cancelled"
         self._first_at: float | None = None
-        self._batches: AsyncGenerator[Batch, None] | None = None
+        self._pending: Batch | None = None
 
     @property
     def route(self) -> Route:
@@ -186,17 +202,15 @@ class Routed:
 
     async def __aenter__(self) -> AsyncIterator[Batch]:
         try:
-            first = None
             if self._eager:
-                first = await self._ahead()
+                self._pending = await self._ahead()
             elif self._hedge is None:
                 await self._lane.enter()
         except BaseException as error:
             self._note(error)
             await self._leave()
             raise
-        self._batches = self._watched(first)
-        return self._batches
+        return _Batches(self._next)
 
     async def __aexit__(
         self,
@@ -206,29 +220,30 @@ class Routed:
     ) -> None:
         await self._leave()
 
-    async def _watched(self, batch: Batch | None) -> AsyncGenerator[Batch, None]:
-        """The batches, ``batch`` first. This owns nothing."""
+    async def _next(self) -> Batch:
+        """The next batch.
+
+        Raises:
+            StopAsyncIteration: the end was handed out.
+        """
         try:
-            batch = batch or await self._ahead()
-            while self._first_at is None:
-                yield batch
-                batch = await self._ahead()
+            if self._first_at is None or self._pending is not None:
+                batch, self._pending = self._pending or await self._ahead(), None
+                return batch
             attempt = self._lane.attempt
             if attempt is None or attempt.batches is None:
                 raise StreamCancelledError("the answer was left before its end")
-            yield batch
             if attempt.finished is not None:
-                return
-            async for batch in attempt.batches:
-                if not batch:
-                    continue
-                attempt.pieces += len(batch)
-                if type(batch[-1]) is Finished:
-                    attempt.finish(batch[-1])
-                    yield batch
-                    return
-                yield batch
-            raise attempt.endless()
+                raise StopAsyncIteration
+            try:
+                while not (batch := await anext(attempt.batches)):
+                    pass
+            except StopAsyncIteration:
+                raise attempt.endless() from None
+            attempt.pieces += len(batch)
+            if type(batch[-1]) is Finished:
+                attempt.finish(batch[-1])
+            return batch
         except PenstockError as error:
             self._note(error)
             raise
@@ -260,15 +275,10 @@ class Routed:
         attempt = self._lane.attempt
         if attempt is not None and attempt.finished is not None:
             self._kind = None
-        batches, self._batches = self._batches, None
         try:
-            if batches is not None and not getattr(batches, "ag_running", False):
-                await batches.aclose()
+            await self._journey.leave()
         finally:
-            try:
-                await self._journey.leave()
-            finally:
-                self._tell_end()
+            self._tell_end()
 
     def _tell_end(self) -> None:
         if self._observer is silent:

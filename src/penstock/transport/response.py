@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from functools import cached_property
 from http.cookies import CookieError, SimpleCookie
 
 import aiohttp
@@ -24,9 +25,7 @@ class Response:
 
     Attributes:
         status: HTTP status.
-        headers: name in lower case -> value; of repeated headers the first.
-        cookies: name -> value of the cookies it sets.
-        url: where it came from.
+        content_type: the media type in lower case, without parameters; empty if none was sent.
     """
 
     def __init__(self, raw: aiohttp.ClientResponse, host: str) -> None:
@@ -35,13 +34,24 @@ class Response:
         self._ended = False
         self._loss = Loss(raw)
         self.status = raw.status
-        self.headers: dict[str, str] = {}
-        for name, value in raw.headers.items():
-            self.headers.setdefault(name.lower(), value)
-        self.url = str(raw.url)
-        encoding = self.headers.get("content-encoding", "identity").strip().lower()
+        encoding = raw.headers.get("content-encoding", "identity").strip().lower()
         plain = encoding in ("", "identity") or raw.method == "HEAD"
         self._decoder = None if plain else ContentDecoder(encoding)
+        media = raw.headers.get("content-type", "").partition(";")[0]
+        self.content_type = media.strip().lower()
+
+    @cached_property
+    def headers(self) -> dict[str, str]:
+        """Name in lower case -> value; of repeated headers the first."""
+        made: dict[str, str] = {}
+        for name, value in self._raw.headers.items():
+            made.setdefault(name.lower(), value)
+        return made
+
+    @property
+    def url(self) -> str:
+        """Where it came from."""
+        return str(self._raw.url)
 
     @property
     def cookies(self) -> dict[str, str]:
@@ -55,11 +65,6 @@ class Response:
                 continue
             found.update({name: morsel.value for name, morsel in cookie.items()})
         return found
-
-    @property
-    def content_type(self) -> str:
-        """The media type in lower case, without parameters; empty if none was sent."""
-        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
     async def read_some(self) -> bytes:
         """The bytes that have arrived, or wait for some; ``b""`` at the end of the body.

@@ -282,11 +282,11 @@ class Session:
 
 
 def _redirect(request: HttpRequest, response: Response) -> HttpRequest | None:
-    location = response.headers.get("location")
     repeats = response.status in (307, 308) or (
         response.status in (301, 302, 303) and request.method == "GET"
     )
-    if not repeats or not location:
+    location = response.headers.get("location") if repeats else None
+    if not location:
         return None
     try:
         return _moved(request, location)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from types import TracebackType
 
 from penstock.errors import BadRequestError, PenstockError
-from penstock.provider import Batch, Provider, ProviderConfig
+from penstock.provider import Batch, EventStream, Provider, ProviderConfig
 from penstock.providers.checks import (
     check_dialect,
     check_options,
@@ -14,15 +14,48 @@ from penstock.providers.checks import (
     missing_key,
     required_base,
 )
-from penstock.providers.common import Call, Stateless, held, refuse_page
+from penstock.providers.common import Call, Opening, Stateless, let_go, refuse_page
 from penstock.providers.door import Door
 from penstock.providers.openai_compatible import dialect
 from penstock.providers.openai_compatible.vendors import ANY, VENDORS, capabilities_of
-from penstock.transport import Session
-from penstock.types import ChatRequest, ModelInfo
+from penstock.transport import Response, Session
+from penstock.types import ChatRequest, Event, ModelInfo
 from penstock.wire.openai import ChatDecoder, decode_completion, is_error, response_error
 
 DIALECTS = ("chat-completions",)
+Batches = AsyncGenerator[list[Event], None]
+
+
+class _Turn:
+    """The context of ``OpenAICompatibleProvider.stream``: a class, for a gateway enters many."""
+
+    __slots__ = ("_batches", "_opening", "_provider", "_request")
+
+    def __init__(self, provider: OpenAICompatibleProvider, request: ChatRequest) -> None:
+        self._provider = provider
+        self._request = request
+
+    async def __aenter__(self) -> AsyncIterator[Batch]:
+        call, opening = self._provider.ask(self._request)
+        response = await opening.__aenter__()
+        try:
+            batches = self._batches = await self._provider.read(self._request, call, response)
+        except BaseException as error:
+            await opening.__aexit__(type(error), error, error.__traceback__)
+            raise
+        self._opening = opening
+        return batches
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        place: TracebackType | None,
+    ) -> None:
+        try:
+            await let_go(self._batches)
+        finally:
+            await self._opening.__aexit__(kind, error, place)
 
 
 class OpenAICompatibleProvider(Stateless):
@@ -45,38 +78,48 @@ class OpenAICompatibleProvider(Stateless):
         self._door = Door(self._base, "an OpenAI-compatible server")
         self._foreign = self._door.refusal(self._error)
 
-    @asynccontextmanager
-    async def stream(self, request: ChatRequest) -> AsyncIterator[AsyncIterator[Batch]]:
+    def stream(self, request: ChatRequest) -> EventStream:
         """Answer one turn, as ``penstock.provider`` says.
 
         Leaving early closes the connection, which stops the generation on servers that stop for a
         client that left.
 
-        Raises:
+        Raises (from the stream):
             PenstockError: what ``penstock.provider`` says. A cancellation is an early leaving.
+        """
+        return _Turn(self, request)
+
+    def ask(self, request: ChatRequest) -> tuple[Call, Opening]:
+        """The way to the answer of ``request``, not yet entered.
+
+        Raises:
+            PenstockError: it cannot be asked.
         """
         check_request(request, self.capabilities, self.name)
         if not request.model:
             raise BadRequestError(
                 f"name a model, as in {self.name}/model-id", provider=self.name, param="model"
             )
-        key = self._key()
+        asked = dialect.chat_request(self._base, self._vendor, request, self._key())
         call = Call(self._session, self._config)
-        asked = dialect.chat_request(self._base, self._vendor, request, key)
-        async with call.open(asked, self._refusal) as response:
-            with self._door.reading():
-                refuse_page(response)
+        return call, call.open(asked, self._refusal)
+
+    async def read(self, request: ChatRequest, call: Call, response: Response) -> Batches:
+        """The batches of an answer, whole or in pieces.
+
+        Raises:
+            PenstockError: it is no answer of such a server.
+        """
+        with self._door.reading():
+            refuse_page(response)
             # Some servers stream although the whole answer was asked for, or the other way round.
             whole = not request.stream and response.content_type != "text/event-stream"
-            if whole or response.content_type == "application/json":
-                async with call.limits.step():
-                    body = await response.read()
-                with self._door.reading():
-                    completion = decode_completion(body, self.name)
-                yield _once(completion)
-            else:
-                async with held(call.pump(response, ChatDecoder(self.name))) as batches:
-                    yield batches
+            if not whole and response.content_type != "application/json":
+                return call.pump(response, ChatDecoder(self.name))
+        async with call.limits.step():
+            body = await response.read()
+        with self._door.reading():
+            return _once(decode_completion(body, self.name))
 
     async def models(self) -> Sequence[ModelInfo]:
         """The models the server lists, or the configured ones.
@@ -107,7 +150,7 @@ class OpenAICompatibleProvider(Stateless):
         return response_error(status, headers, body, provider=self.name, secrets=secrets)
 
 
-async def _once(batch: Batch) -> AsyncIterator[Batch]:
+async def _once(batch: list[Event]) -> Batches:
     yield batch
 
 
