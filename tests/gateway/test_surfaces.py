@@ -514,7 +514,9 @@ def test_an_error_after_the_first_byte_has_all_members_and_no_end_mark() -> None
 )
 def test_waiting_is_one_line_of_comment_whatever_the_vendor_says(event: Waiting, line: str) -> None:
     assert comment(event) == f"{line}\n\n".encode()
-    assert frames(writer().events([Started(id="x"), event], 0)) == [line]
+    made = writer()
+    made.opening()
+    assert frames(made.events([Started(id="x"), event], 0)) == [line]
 
 
 def test_warnings_are_comments_before_the_end() -> None:

@@ -111,9 +111,8 @@ async def test_a_step_that_takes_too_long() -> None:
 
 async def test_a_foreign_timeout_inside_a_step_stays_foreign() -> None:
     some = Limits(Timeouts(first_content=5.0))
-    with pytest.raises(TimeoutError) as caught:
-        async with some.step():
-            raise TimeoutError("not ours")
+    with pytest.raises(TimeoutError) as caught, some.step():
+        raise TimeoutError("not ours")
     assert not isinstance(caught.value, StreamTimeoutError)
 
 

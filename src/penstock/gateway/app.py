@@ -12,7 +12,7 @@ import contextlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from time import monotonic
 
@@ -297,16 +297,11 @@ class Gateway:
         if old is not client and not self._users[old]:
             self._retire(old)
 
-    @contextlib.contextmanager
-    def _using(self, client: Client) -> Iterator[None]:
-        """Keep ``client`` open meanwhile, also if a reload replaces it."""
-        self._users[client] += 1
-        try:
-            yield
-        finally:
-            self._users[client] -= 1
-            if not self._users[client] and client is not self.client:
-                self._retire(client)
+    def _leave(self, client: Client) -> None:
+        """An answer of ``client`` has ended; one that a reload replaced ends with its last."""
+        self._users[client] -= 1
+        if not self._users[client] and client is not self.client:
+            self._retire(client)
 
     def _retire(self, client: Client) -> None:
         self._users.pop(client, None)
@@ -401,10 +396,11 @@ class Gateway:
         taken = take(exchange, asked, monotonic())
         self._running.add(answer)
         self._idle.clear()
+        self._users[client] += 1
         try:
-            with self._using(client):
-                await answer.run(receive, send)
+            await answer.run(receive, send)
         finally:
+            self._leave(client)
             settle(exchange, asked, taken)
             self._running.discard(answer)
             if not self._running:

@@ -40,7 +40,7 @@ class Opening:
         self._on_error = on_error
 
     async def __aenter__(self) -> Response:
-        with self._session.discreet():
+        try:
             response = await self._opened.__aenter__()
             if 200 <= response.status < 300:
                 return response
@@ -49,6 +49,9 @@ class Opening:
             finally:
                 response.free()
             raise self._on_error(response.status, response.headers, body)
+        except PenstockError as error:
+            self._session.clean(error)
+            raise
 
     async def __aexit__(
         self,

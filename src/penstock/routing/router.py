@@ -181,6 +181,7 @@ class Routed:
         "_model",
         "_observer",
         "_pending",
+        "_route",
     )
 
     def __init__(self, model: str, journey: Journey, means: Means, *, eager: bool) -> None:
@@ -194,11 +195,17 @@ class Routed:
         self._kind: Kind | None = "cancelled"
         self._first_at: float | None = None
         self._pending: Batch | None = None
+        self._route: Route | None = None
 
     @property
     def route(self) -> Route:
         """The way so far; it changes no more once a piece of the answer has come."""
-        return self._journey.route(self._lane.attempt)
+        if self._route is not None:
+            return self._route
+        route = self._journey.route(self._lane.attempt)
+        if self._first_at is not None:
+            self._route = route
+        return route
 
     async def __aenter__(self) -> AsyncIterator[Batch]:
         try:

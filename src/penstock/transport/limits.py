@@ -104,7 +104,7 @@ class Limits:
         Raises:
             StreamTimeoutError: a limit would pass meanwhile. A cancellation passes through at once.
         """
-        async with self.step():
+        with self.step():
             await asyncio.sleep(seconds)
 
     def watch(self, abort: Callable[[], None]) -> Watch:
@@ -122,7 +122,7 @@ class Step:
         self._expired = False
         self._timer: asyncio.TimerHandle | None = None
 
-    async def __aenter__(self) -> None:
+    def __enter__(self) -> None:
         limits = self._limits
         self._start = limits.clock()
         budget = limits.budget()
@@ -137,7 +137,7 @@ class Step:
         self._expired = True
         self._task.cancel()
 
-    async def __aexit__(
+    def __exit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,

@@ -96,6 +96,11 @@ class Response:
                 return decoded
         return b""
 
+    @property
+    def here(self) -> bool:
+        """All of the body has come; reading it waits for nothing."""
+        return self._raw.content.is_eof()
+
     async def read(self, limit: int = MAX_BODY) -> bytes:
         """The whole body.
 

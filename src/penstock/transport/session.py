@@ -211,7 +211,7 @@ class Session:
         async with self.open(request, limits, proxy=proxy, once=False) as response:
             if response.status >= 400:
                 return response, await response.read_error()
-            async with limits.step():
+            with limits.step():
                 return response, await response.read(limit)
 
     async def _send(
@@ -224,7 +224,7 @@ class Session:
         pool, options = self._pool(proxy, host)
         raw: aiohttp.ClientResponse | None = None
         try:
-            async with limits.step():
+            with limits.step():
                 raw = await pool.request(
                     request.method,
                     _encoded(request.url),

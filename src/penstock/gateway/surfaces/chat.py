@@ -99,17 +99,20 @@ class ChatWriter:
         self._usage = usage
         self._id, self._model, self._created = id, model, created
         self._named: dict[tuple[int, int], bool] = {}
-        facts = _encode({"id": id, "object": "chat.completion.chunk", "created": created})
-        self._front = b"data: " + facts[:-1] + b',"model":' + _encode(model) + b',"choices":['
-        unknown = b',"usage":null}\n\n' if usage else b"}\n\n"
-        self._close = b"]" + unknown
-        self._heads = [self._front + b'{"index":%d,"delta":' % index for index in range(copies)]
-        self._tail = b',"logprobs":null,"finish_reason":null}' + self._close
-        self._text_heads = [head + b'{"content":' for head in self._heads]
-        self._text_tail = b"}" + self._tail
+        self._copies = copies
 
     def opening(self) -> bytes:
         """The role of each choice, once."""
+        facts = {"id": self._id, "object": "chat.completion.chunk", "created": self._created}
+        model = _encode(self._model)
+        self._front = b"data: " + _encode(facts)[:-1] + b',"model":' + model + b',"choices":['
+        unknown = b',"usage":null}\n\n' if self._usage else b"}\n\n"
+        self._close = b"]" + unknown
+        indexes = range(self._copies)
+        self._heads = [self._front + b'{"index":%d,"delta":' % index for index in indexes]
+        self._tail = b',"logprobs":null,"finish_reason":null}' + self._close
+        self._text_heads = [head + b'{"content":' for head in self._heads]
+        self._text_tail = b"}" + self._tail
         return b"".join(
             head + b'{"role":"assistant","content":""}' + self._tail for head in self._heads
         )

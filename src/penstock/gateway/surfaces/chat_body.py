@@ -32,9 +32,10 @@ _SAMPLING = (
     "frequency_penalty",
     "seed",
 )
+_SAMPLING_NAMES = frozenset(_SAMPLING)
 _OURS = frozenset(
     {"model", "stream", "stream_options", "n", "stop", "max_tokens", "max_completion_tokens"}
-    | {*_SAMPLING}
+    | _SAMPLING_NAMES
 )
 _UNSHOWN: dict[str, tuple[Any, ...]] = {
     "logprobs": (None, False),
@@ -143,9 +144,11 @@ def ask_chat(
     """
     choose = Chooser(body.model, lenient=lenient)
     choose.check(given, _UNSHOWN)
-    values = {name: value for name in _SAMPLING if (value := getattr(body, name)) is not None}
+    values: dict[str, Any] = {}
+    if not _SAMPLING_NAMES.isdisjoint(given):
+        values = {name: value for name in _SAMPLING if (value := getattr(body, name)) is not None}
     limit = "max_tokens" if body.max_tokens else "max_completion_tokens"
-    if (most := getattr(body, limit)) is not None:
+    if (most := body.max_tokens or body.max_completion_tokens) is not None:
         if "max_tokens" in able.sampling:
             values["max_tokens"] = most
         else:

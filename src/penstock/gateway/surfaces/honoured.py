@@ -44,6 +44,8 @@ class Chooser:
 
     def check(self, given: Mapping[str, Any], harmless: Mapping[str, tuple[Any, ...]]) -> None:
         """Refuse those of ``harmless`` that have another value than the ones listed."""
+        if harmless.keys().isdisjoint(given):
+            return
         for name, values in harmless.items():
             if given.get(name) is not None and values and given[name] not in values:
                 self.refuse(name, f"{name} is not supported by this gateway")

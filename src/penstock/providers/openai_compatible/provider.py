@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import nullcontext
 from types import TracebackType
 
 from penstock.errors import BadRequestError, PenstockError
@@ -116,9 +117,8 @@ class OpenAICompatibleProvider(Stateless):
             whole = not request.stream and response.content_type != "text/event-stream"
             if not whole and response.content_type != "application/json":
                 return call.pump(response, ChatDecoder(self.name))
-        async with call.limits.step():
-            body = await response.read()
-        with self._door.reading():
+            with nullcontext() if response.here else call.limits.step():
+                body = await response.read()
             return _once(decode_completion(body, self.name))
 
     async def models(self) -> Sequence[ModelInfo]:

@@ -68,7 +68,7 @@ class CogProvider(Stateless):
                     await connection.aclose()
                     await self._leave(call, decoder)
             else:
-                async with call.limits.step():
+                with call.limits.step():
                     body = await response.read()
                 with self._door.reading():
                     refuse_page(response)
