@@ -39,6 +39,7 @@ from penstock.types import (
 )
 
 Opener = Callable[[], EventStream]
+_TWO_READERS = "another task is reading this answer"
 
 
 class Facts:
@@ -108,23 +109,24 @@ class AnswerStream:
         owner: the session whose end is this stream's end.
     """
 
+    started: Started | None = None
+    finished: Finished | None = None
+    whole = False
+    _context: EventStream | None = None
+    _hold: Hold | None = None
+    _batches: AsyncIterator[Sequence[Event]] | None = None
+    _busy = False
+    _left = False
+    _ended = False
+    _queue: Sequence[Event] = ()
+    _next = 0
+
     def __init__(
         self, opener: Opener, *, provider: str, model: str, owner: Owner | None = None
     ) -> None:
         self._asked = provider, model
-        self._context: EventStream | None = None
-        self.started: Started | None = None
-        self.finished: Finished | None = None
-        self.whole = False
         self._opener = opener
         self._owner = owner
-        self._hold: Hold | None = None
-        self._batches: AsyncIterator[Sequence[Event]] | None = None
-        self._busy = False
-        self._left = False
-        self._queue: list[Event] = []
-        self._next = 0
-        self._ended = False
         self._text = StringIO()
         self._reasoning = StringIO()
         self._tool_calls: dict[int, ToolCallPart] = {}
@@ -188,7 +190,9 @@ class AnswerStream:
     # -- the stream ----------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
-        self._begin()
+        if self._busy:
+            raise RuntimeError(_TWO_READERS)
+        self._busy = True
         try:
             await self._enter()
         finally:
@@ -206,7 +210,7 @@ class AnswerStream:
             batch = await self.next_batch()
             if batch is None:
                 raise StopAsyncIteration
-            self._queue, self._next = list(batch), 0
+            self._queue, self._next = batch, 0
         event = self._queue[self._next]
         self._next += 1
         return event
@@ -220,7 +224,9 @@ class AnswerStream:
             PenstockError: the answer failed; ``partial`` holds the text that had come.
             RuntimeError: another task is reading; its reading goes on.
         """
-        self._begin()
+        if self._busy:
+            raise RuntimeError(_TWO_READERS)
+        self._busy = True
         try:
             if self._ended or self.finished is not None:
                 await self._leave()
@@ -323,11 +329,6 @@ class AnswerStream:
     def __del__(self) -> None:
         if self._hold is not None:
             self._hold.drop()
-
-    def _begin(self) -> None:
-        if self._busy:
-            raise RuntimeError("another task is reading this answer")
-        self._busy = True
 
     async def _enter(self) -> None:
         if self._hold is not None or self._ended:

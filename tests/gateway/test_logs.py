@@ -139,7 +139,7 @@ async def test_a_caller_who_leaves_before_the_first_piece_is_a_499(
 ) -> None:
     sandbox.servers["openai"].faults.next("silence")
     asking = asyncio.ensure_future((gateway.stream if stream else gateway.chat)(MODEL))
-    await until(lambda: gateway.gateway.view._board.in_flight() == {MODEL: 1})
+    await until(lambda: gateway.gateway.open_streams == 1)
     asking.cancel()
     told = await line(lines)
     assert (told["status"], told["kind"], told["target"]) == (499, "cancelled", MODEL)

@@ -218,8 +218,9 @@ class Answer:
         exchange = self._exchange
         exchange.usage = joined_usage([reply.usage for reply in replies])
         exchange.finish_reason = replies[0].finish_reason
-        exchange.characters = sum(len(reply.text) for reply in replies)
-        exchange.warnings += tuple(note.code for reply in replies for note in reply.warnings)
+        exchange.characters = sum([len(reply.text) for reply in replies])
+        for reply in replies:
+            exchange.warnings += tuple([note.code for note in reply.warnings])
         self._note_route(self._streams[0])
         await self._respond(200, self._writer.whole(replies))
 

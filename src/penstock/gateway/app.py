@@ -380,7 +380,8 @@ class Gateway:
             raise Refused(refusal(503, "the gateway is stopping; ask again", code="stopping"))
         if self.open_streams >= self.settings.limits.streams:
             raise Refused(refusal(503, "the gateway is full; try again", retry_after=1))
-        exchange.warnings = tuple(f"parameter_dropped {name}" for name in asked.dropped)
+        if asked.dropped:
+            exchange.warnings = tuple(f"parameter_dropped {name}" for name in asked.dropped)
         if self.settings.log_prompts:
             writer = exchange.transcript = Transcript(writer, asked.request)
         client, id = self.client, exchange.request_id

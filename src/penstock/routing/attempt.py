@@ -11,7 +11,7 @@ from penstock.observe import AttemptEnded, AttemptStarted, Observer, silent
 from penstock.provider import Batch, EventStream
 from penstock.routing.plan import Target
 from penstock.routing.standing import Permit
-from penstock.types import Event, Finished, Started, Text, Usage, Waiting
+from penstock.types import Event, Finished, Started, Usage, Waiting
 
 _log = logging.getLogger("penstock.routing")
 
@@ -26,9 +26,10 @@ _BEFORE = (Waiting, Started)
 
 def commits(batch: Sequence[Event]) -> bool:
     """True where ``batch`` shows something of the answer: the commit point of a stream."""
-    if batch and type(batch[0]) is Text:  # nearly always
-        return True
-    return any(type(event) not in _BEFORE for event in batch)
+    # The last one shows it nearly always.
+    return bool(batch) and (
+        type(batch[-1]) not in _BEFORE or any(type(event) not in _BEFORE for event in batch)
+    )
 
 
 class Attempt:
@@ -154,7 +155,7 @@ class Attempt:
         """``batch`` is about to be handed out; from now on there is no other target."""
         self.committed = True
         self._first = self._clock()
-        self.pieces += sum(type(event) not in _BEFORE for event in batch)
+        self.pieces += len([event for event in batch if type(event) not in _BEFORE])
         if self._permit is not None:
             self._permit.answered()
         if type(batch[-1]) is Finished:
@@ -229,7 +230,7 @@ class Attempt:
 
 
 def _only_begins(batch: Batch) -> bool:
-    return all(type(event) is Started for event in batch)
+    return not batch or (type(batch[-1]) is Started and all(type(e) is Started for e in batch))
 
 
 def _used(usage: Usage | None) -> float | None:

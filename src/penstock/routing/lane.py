@@ -76,18 +76,16 @@ class Lane:
             await attempt.leave()
 
     async def _start(self) -> Attempt:
-        self._check()
+        if self._journey.left:
+            raise StreamCancelledError("the answer was left before its end")
         again, self._again = self._again, None
         self.attempt = attempt = self._journey.begin(again) or await self._journey.wait(again)
         self._asked = self._asked + 1 if attempt.target == again else 1
         return attempt
 
-    def _check(self) -> None:
+    async def _failed(self, attempt: Attempt, error: PenstockError) -> None:
         if self._journey.left:
             raise StreamCancelledError("the answer was left before its end")
-
-    async def _failed(self, attempt: Attempt, error: PenstockError) -> None:
-        self._check()
         attempt.failed(error)
         await self.leave()
         self._again = await self._journey.after(attempt, error, self._asked)

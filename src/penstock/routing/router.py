@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from types import TracebackType
 from typing import Self
 
@@ -25,7 +25,7 @@ from penstock.errors import BadRequestError, Kind, PenstockError, StreamCancelle
 from penstock.observe import Breaker, Observer, RequestEnded, Route, silent
 from penstock.provider import Batch
 from penstock.routing import policy
-from penstock.routing.attempt import Cleaner, commits
+from penstock.routing.attempt import Attempt, Cleaner, commits
 from penstock.routing.journey import Journey, Means, ProviderOf
 from penstock.routing.lane import Lane
 from penstock.routing.plan import Plan, Target, ordered, plan_of
@@ -152,23 +152,12 @@ def _given(timeouts: Timeouts | Mapping[str, float | None]) -> Mapping[str, floa
     return msgspec.structs.asdict(timeouts) if isinstance(timeouts, Timeouts) else timeouts
 
 
-class _Batches:
-    """The batches of a ``Routed``. They own nothing."""
-
-    __slots__ = ("_advance",)
-
-    def __init__(self, advance: Callable[[], Awaitable[Batch]]) -> None:
-        self._advance = advance
-
-    def __aiter__(self) -> Self:
-        return self
-
-    def __anext__(self) -> Awaitable[Batch]:
-        return self._advance()
-
-
 class Routed:
-    """One routed answer: a context manager that owns it, as every provider's stream is."""
+    """One routed answer: a context manager that owns it, as every provider's stream is.
+
+    Attributes:
+        answering: the try that has shown something of its answer, and from which the rest comes.
+    """
 
     __slots__ = (
         "_clock",
@@ -182,6 +171,7 @@ class Routed:
         "_observer",
         "_pending",
         "_route",
+        "answering",
     )
 
     def __init__(self, model: str, journey: Journey, means: Means, *, eager: bool) -> None:
@@ -196,6 +186,7 @@ class Routed:
         self._first_at: float | None = None
         self._pending: Batch | None = None
         self._route: Route | None = None
+        self.answering: Attempt | None = None
 
     @property
     def route(self) -> Route:
@@ -214,10 +205,10 @@ class Routed:
             elif self._hedge is None:
                 await self._lane.enter()
         except BaseException as error:
-            self._note(error)
+            self.note(error)
             await self._leave()
             raise
-        return _Batches(self._next)
+        return _Batches(self)
 
     async def __aexit__(
         self,
@@ -227,33 +218,16 @@ class Routed:
     ) -> None:
         await self._leave()
 
-    async def _next(self) -> Batch:
-        """The next batch.
+    async def first(self) -> Batch:
+        """The next batch, up to the one that shows something of the answer.
 
         Raises:
-            StopAsyncIteration: the end was handed out.
+            PenstockError: there is nothing more to try.
         """
-        try:
-            if self._first_at is None or self._pending is not None:
-                batch, self._pending = self._pending or await self._ahead(), None
-                return batch
-            attempt = self._lane.attempt
-            if attempt is None or attempt.batches is None:
-                raise StreamCancelledError("the answer was left before its end")
-            if attempt.finished is not None:
-                raise StopAsyncIteration
-            try:
-                while not (batch := await anext(attempt.batches)):
-                    pass
-            except StopAsyncIteration:
-                raise attempt.endless() from None
-            attempt.pieces += len(batch)
-            if type(batch[-1]) is Finished:
-                attempt.finish(batch[-1])
-            return batch
-        except PenstockError as error:
-            self._note(error)
-            raise
+        batch, self._pending = self._pending or await self._ahead(), None
+        if self._first_at is not None:
+            self.answering = self._lane.attempt
+        return batch
 
     async def _ahead(self) -> Batch:
         """The next batch, up to the commit point."""
@@ -268,7 +242,8 @@ class Routed:
             self._lane.attempt.commit(batch)
         return batch
 
-    def _note(self, error: BaseException) -> None:
+    def note(self, error: BaseException) -> None:
+        """Note why the answer fails, if it does."""
         if not isinstance(error, PenstockError):
             return
         self._kind = error.kind
@@ -302,3 +277,39 @@ class Routed:
                 now - begun,
             )
         )
+
+
+class _Batches:
+    """The batches of a ``Routed``. They own nothing."""
+
+    __slots__ = ("_routed",)
+
+    def __init__(self, routed: Routed) -> None:
+        self._routed = routed
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Batch:
+        routed = self._routed
+        attempt = routed.answering
+        try:
+            if attempt is None:
+                return await routed.first()
+            if attempt.finished is not None:
+                raise StopAsyncIteration
+            batches = attempt.batches
+            if batches is None:
+                raise StreamCancelledError("the answer was left before its end")
+            try:
+                while not (batch := await anext(batches)):
+                    pass
+            except StopAsyncIteration:
+                raise attempt.endless() from None
+        except PenstockError as error:
+            routed.note(error)
+            raise
+        attempt.pieces += len(batch)
+        if type(batch[-1]) is Finished:
+            attempt.finish(batch[-1])
+        return batch

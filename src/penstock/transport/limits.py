@@ -159,13 +159,24 @@ class Step:
 class Watch:
     """One timer for all reads of a response. ``start`` before a read, ``stop`` after it."""
 
-    __slots__ = ("_abort", "_clock", "_deadline", "_handle", "_limits", "_loop", "_start", "broken")
+    __slots__ = (
+        "_abort",
+        "_clock",
+        "_deadline",
+        "_handle",
+        "_limits",
+        "_loop",
+        "_start",
+        "_time",
+        "broken",
+    )
 
     def __init__(self, limits: Limits, abort: Callable[[], None]) -> None:
         self._limits = limits
         self._abort = abort
         self._clock = limits.clock
         self._loop = asyncio.get_running_loop()
+        self._time = self._loop.time
         self._handle: asyncio.TimerHandle | None = None
         self._deadline: float | None = None
         self._start = 0.0
@@ -177,7 +188,7 @@ class Watch:
         budget = self._limits.budget()
         if budget is None:
             return
-        deadline = self._deadline = self._loop.time() + budget
+        deadline = self._deadline = self._time() + budget
         handle = self._handle
         if handle is not None and handle.when() > deadline:
             handle.cancel()

@@ -29,7 +29,8 @@ def chat_request(base: str, vendor: Vendor, request: ChatRequest, key: str | Non
         sampling[vendor.max_tokens] = sampling.pop("max_tokens")
     body: dict[str, Any] = {
         "model": request.model,
-        "messages": [_message(message) for message in request.messages],
+        # As the caller had them, where they came in this protocol's shape.
+        "messages": request.extra.get("messages") or [*map(_message, request.messages)],
         "stream": request.stream,
         **sampling,
     }
