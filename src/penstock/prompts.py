@@ -68,6 +68,8 @@ def _message(given: Message | Mapping[str, Any], index: int) -> Message:
     if not isinstance(given, Mapping):
         raise BadRequestError(f"{where} must be a mapping with role and content", param="messages")
     role, content = given.get("role"), given.get("content")
+    if len(given) == 2 and role in ROLES and type(content) is str:  # nearly always
+        return Message(role, content)
     if role not in ROLES:
         known = ", ".join(ROLES)
         raise BadRequestError(

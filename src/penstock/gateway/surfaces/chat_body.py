@@ -63,6 +63,8 @@ _IDLE: dict[str, tuple[Any, ...]] = {
 }
 """Parameters without effect on the answer -> the values for which that is so; () for any."""
 
+_KEPT_BACK = _OURS | _UNSHOWN.keys()
+
 _Positive = Annotated[int, msgspec.Meta(ge=1)]
 
 
@@ -153,7 +155,7 @@ def ask_chat(
             values["max_tokens"] = most
         else:
             choose.refuse(limit, f"{limit} is not supported by the back end of {body.model[:80]}")
-    stops = stop_texts(body.stop, "stop", MAX_STOPS)
+    stops = stop_texts(body.stop, "stop", MAX_STOPS) if body.stop is not None else ()
     cut_there = "stop" in able.sampling
     if not able.chat_completions:
         choose.check_rest(given, _KNOWN | _UNSHOWN.keys(), _IDLE)
@@ -165,7 +167,7 @@ def ask_chat(
             model=body.model,
             messages=parse_messages(body.messages),
             sampling=Sampling(**choose.sampling(values, able), stop=stops if cut_there else ()),
-            tools=_tools(wanted) if able.tools else (),
+            tools=_tools(wanted) if wanted and able.tools else (),
             extra=_forwarded(given) if able.chat_completions else {},
             stream=bool(body.stream),
         ),
@@ -181,7 +183,7 @@ def _forwarded(given: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: value
         for name, value in given.items()
-        if value is not None and name not in _OURS and name not in _UNSHOWN
+        if name not in _KEPT_BACK and value is not None
     }
 
 
