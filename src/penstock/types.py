@@ -115,11 +115,8 @@ class Sampling(Value, frozen=True):
         """Name -> value of what is set."""
         if self == _NO_SAMPLING:  # as nearly all requests are
             return {}
-        return {
-            name: value
-            for name in self.__struct_fields__
-            if (value := getattr(self, name)) is not None and value != ()
-        }
+        values = msgspec.structs.asdict(self).items()
+        return {name: value for name, value in values if value is not None and value != ()}
 
 
 _NO_SAMPLING = Sampling()

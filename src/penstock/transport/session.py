@@ -35,7 +35,8 @@ from penstock.transport.response import MAX_BODY, Response
 from penstock.wire.no_proxy import is_direct
 from penstock.wire.request import (
     HttpRequest,
-    check_sendable,
+    check_address,
+    check_headers,
     credentials_of,
     credentials_of_url,
     proxy_scheme,
@@ -111,6 +112,7 @@ class Session:
         self._pools: dict[str, aiohttp.ClientSession] = {}
         self._closed = False
         self._sent: dict[str, None] = {}  # credentials, oldest first
+        self._latest: tuple[tuple[str, str], ...] | None = None  # headers that were sent
         self.outbox = Outbox(self.discreet)
         self.memory: dict[tuple[str, ...], Any] = {}
         if self._config.proxy:
@@ -217,8 +219,11 @@ class Session:
     async def _send(
         self, request: HttpRequest, limits: Limits, proxy: str | None, once: bool
     ) -> Response:
-        check_sendable(request)
-        self.hush(credentials_of(request.headers))
+        check_address(request.url)
+        if request.headers != self._latest:  # nearly all requests of a provider have the same
+            check_headers(request.headers)
+            self.hush(credentials_of(request.headers))
+            self._latest = request.headers
         host = urlsplit(request.url).netloc.rpartition("@")[2]
         connect = limits.timeouts.connect
         pool, options = self._pool(proxy, host)
@@ -302,7 +307,7 @@ def _moved(request: HttpRequest, location: str) -> HttpRequest | None:
     # (wire/allenai.md section 4.1), and a downgrade is never followed.
     path = f"{there.path}?{there.query}" if there.query else there.path
     moved = msgspec.structs.replace(request, url=f"{here.scheme}://{here.netloc}{path}")
-    check_sendable(moved)
+    check_address(moved.url)
     return moved
 
 

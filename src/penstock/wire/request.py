@@ -202,15 +202,23 @@ def credentials_of_url(url: str) -> list[str]:
     return [value for value in (*shown, sent) if value]
 
 
-def check_sendable(request: HttpRequest) -> None:
-    """Refuse a URL or header that HTTP libraries would mend silently, or send as two.
+def check_address(url: str) -> None:
+    """Refuse a URL that HTTP libraries would mend silently.
+
+    Raises:
+        BadRequestError: it is no http or https URL.
+    """
+    if not _is_address(url):
+        raise BadRequestError("the request's address is not an http or https URL")
+
+
+def check_headers(headers: Sequence[tuple[str, str]]) -> None:
+    """Refuse a header that HTTP libraries would send as two.
 
     Raises:
         BadRequestError: names the header; no value is shown (``threats.md`` rows 8 and 9).
     """
-    if not _is_address(request.url):
-        raise BadRequestError("the request's address is not an http or https URL")
-    for name, value in request.headers:
+    for name, value in headers:
         if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
             raise BadRequestError(
                 f"header {name[:40]!r} holds characters that cannot stand in an HTTP header",

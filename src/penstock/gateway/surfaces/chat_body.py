@@ -181,9 +181,7 @@ def ask_chat(
 def _forwarded(given: Mapping[str, Any]) -> dict[str, Any]:
     """What an upstream of the same protocol gets as it came."""
     return {
-        name: value
-        for name, value in given.items()
-        if name not in _KEPT_BACK and value is not None
+        name: value for name, value in given.items() if name not in _KEPT_BACK and value is not None
     }
 
 
