@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import AsyncIterator, MutableMapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -38,8 +40,9 @@ COUNTED = Finished(usage=Usage(prompt_tokens=1, completion_tokens=2))
 class Upstreams:
     """Upstreams that say what they are told to, and how many of them are open."""
 
-    def __init__(self) -> None:
+    def __init__(self, pace: float = 0.0) -> None:
         self.open = 0
+        self.pace = pace
 
     def stream(self, batches: Batches) -> AnswerStream:
         @asynccontextmanager
@@ -54,7 +57,7 @@ class Upstreams:
 
     async def _said(self, batches: Batches) -> AsyncIterator[Sequence[Event]]:
         for batch in batches:
-            await asyncio.sleep(0)
+            await asyncio.sleep(self.pace)
             if isinstance(batch, PenstockError):
                 raise batch
             yield batch
@@ -72,15 +75,19 @@ class Sent:
 
 
 async def answered(
-    *upstreams: Batches, stops: tuple[str, ...] = (), stream: bool = True, estimate: bool = False
+    *upstreams: Batches,
+    stops: tuple[str, ...] = (),
+    stream: bool = True,
+    estimate: bool = False,
+    pace: float = 0.0,
 ) -> Sent:
-    """Answer once; every upstream must be closed afterwards."""
+    """Answer once; every upstream must be closed, and what ended well forgotten, afterwards."""
     scope = {"method": "POST", "path": "/v1/chat/completions", "headers": []}
     exchange = Exchange(scope, 0.0)
     request = ChatRequest(model="p/m", messages=(Message("user", "Hello"),))
     asked = Asked(request=request, stream=stream, stops=stops, copies=len(upstreams))
     writer = ChatWriter("chatcmpl-1", "p/m", 17, usage=True, copies=len(upstreams))
-    behind = Upstreams()
+    behind = Upstreams(pace)
     streams = [behind.stream(batches) for batches in upstreams]
     answer = Answer(exchange, asked, writer, streams, Limits(), estimate_usage=estimate)
     messages: list[MutableMapping[str, Any]] = []
@@ -92,8 +99,16 @@ async def answered(
     async def send(message: MutableMapping[str, Any]) -> None:
         messages.append(message)
 
-    async with asyncio.timeout(5):
-        await answer.run(receive, send)
+    known = weakref.ref(answer)
+    gc.disable()  # a ring would keep the text of an answer until it is looked for
+    try:
+        async with asyncio.timeout(5):
+            await answer.run(receive, send)
+        del answer
+        await asyncio.sleep(0)
+        assert known() is None or exchange.kind is not None  # an error knows where it was raised
+    finally:
+        gc.enable()
     assert behind.open == 0
     return Sent(exchange, messages)
 
@@ -115,6 +130,13 @@ async def test_the_first_piece_is_noted_wherever_it_comes_and_pieces_alone_are_c
     assert sent.exchange.pieces == pieces
     assert sent.ended
     assert sent.text.endswith("data: [DONE]\n\n")
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_an_answer_that_takes_its_time_is_watched_and_is_whole(stream: bool) -> None:
+    sent = await answered([[Text("a")], [Text("b")], [COUNTED]], stream=stream, pace=0.04)
+    assert sent.status == 200
+    assert sent.ended is stream
 
 
 @pytest.mark.parametrize("batches", [[[COUNTED]], [[STARTED, WAITING], [COUNTED]]])

@@ -101,6 +101,7 @@ class Answer:
                     begin.cancel()
                     if self._watcher is not None:
                         self._watcher.cancel()
+                        self._watcher = None  # it holds this answer: no ring
         except BaseExceptionGroup as failures:
             self._note_route(self._streams[0])
             raise _only(failures) from None
