@@ -89,7 +89,7 @@ class Attempt:
         self.pieces = 0
         self._request_id = request_id
         self._number = number
-        self._opener = opener
+        self._opener: Opener | None = opener
         self._permit = permit
         self._clock = clock
         self._observer = observer
@@ -117,9 +117,10 @@ class Attempt:
             PenstockError: the target could not be asked.
         """
         if self._context is None:
-            if self._left:
+            if self._left or self._opener is None:
                 raise StreamCancelledError("the answer was left before its end")
-            context = self._opener()
+            opener, self._opener = self._opener, None
+            context = opener()
             batches = await context.__aenter__()
             if self._left:  # by another task, meanwhile
                 await context.__aexit__(None, None, None)
@@ -189,6 +190,7 @@ class Attempt:
         if self._left:
             return
         self._left = True
+        self._opener = None  # it holds the journey, and that holds this: no ring
         context, self._context, self.batches = self._context, None, None
         try:
             if context is not None:
