@@ -376,7 +376,9 @@ class Client:
             self._used[id(request.conversation)] = (name, request.conversation)
 
         def opener() -> EventStream:
-            asked = msgspec.structs.replace(request, stream=False) if stream.whole else request
+            asked = request
+            if stream.whole and request.stream:
+                asked = msgspec.structs.replace(request, stream=False)
             return self.router.stream(
                 request.model, asked, request_id=request_id or "", timeouts=limits, eager=False
             )

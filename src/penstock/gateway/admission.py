@@ -152,10 +152,10 @@ class Admission:
         if origin is None:
             return False
         if origin.lower() in self._origins:
-            exchange.further += _allowing(origin)
+            exchange.further = (*exchange.further, *_allowing(origin))
             if exchange.method == "OPTIONS" and b"access-control-request-method" in headers:
                 wanted = headers.get(b"access-control-request-headers", b"")
-                exchange.further += _allowing_further(wanted)
+                exchange.further = (*exchange.further, *_allowing_further(wanted))
                 return True
             return False
         own = origin.lower().partition(b"://")[2] == headers.get(b"host", b"").lower()

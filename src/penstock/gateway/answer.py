@@ -56,6 +56,14 @@ class Answer:
         estimate_usage: tell an estimate where the upstream counts no tokens.
     """
 
+    _send: Send
+    _opening = b""
+    _started = False
+    _over = False
+    _stopping = False
+    _sending: float | None = None
+    _watcher: asyncio.Task[None] | None = None
+
     def __init__(
         self,
         exchange: Exchange,
@@ -74,14 +82,8 @@ class Answer:
         self._limits = limits
         self._compatible = openai_compatible
         self._estimate = estimate_usage
-        self._opening = b""
-        self._started = False
-        self._over = False
-        self._stopping = False
         self._ends: list[Finished] = []
         self._sent_at = monotonic()
-        self._sending: float | None = None
-        self._watcher: asyncio.Task[None] | None = None
 
     async def run(self, receive: Receive, send: Send) -> None:
         """Answer. Cancelling, or the caller's leaving, closes the upstream and cleans up there.
@@ -212,16 +214,14 @@ class Answer:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(stream.reply()) for stream in self._streams]
             replies = [task.result() for task in tasks]
-        replies = [
-            self._completed(reply, stream)
-            for reply, stream in zip(replies, self._streams, strict=True)
-        ]
         exchange = self._exchange
+        for at, stream in enumerate(self._streams):
+            replies[at] = reply = self._completed(replies[at], stream)
+            exchange.characters += len(reply.text)
+            if reply.warnings:
+                exchange.warnings += tuple(note.code for note in reply.warnings)
         exchange.usage = joined_usage([reply.usage for reply in replies])
         exchange.finish_reason = replies[0].finish_reason
-        exchange.characters = sum([len(reply.text) for reply in replies])
-        for reply in replies:
-            exchange.warnings += tuple([note.code for note in reply.warnings])
         self._note_route(self._streams[0])
         await self._respond(200, self._writer.whole(replies))
 

@@ -178,7 +178,7 @@ class Gateway:
             exchange.status = exchange.status or scope.get(REFUSED_BELOW, 499)
             exchange.kind = "bad_request" if REFUSED_BELOW in scope else "cancelled"
         except Refused as refused:
-            exchange.further += refused.headers
+            exchange.further = (*exchange.further, *refused.headers)
             await self._refuse(exchange, refused.failure, receive, send)
         except PenstockError as error:
             exchange.kind = error.kind

@@ -21,7 +21,7 @@ def take(exchange: Exchange, asked: Asked, now: float) -> float:
         return 0.0
     tokens = tokens_of(asked.request) * asked.copies
     exchange.caller.take(now, tokens)
-    exchange.further += exchange.caller.headers(now)
+    exchange.further = (*exchange.further, *exchange.caller.headers(now))
     return tokens
 
 

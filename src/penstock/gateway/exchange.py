@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from random import getrandbits
 from typing import TYPE_CHECKING, Any
 
@@ -44,31 +45,24 @@ class Exchange:
         characters: length of an answer that was not streamed.
     """
 
-    __slots__ = (
-        "attempts",
-        "began",
-        "caller",
-        "characters",
-        "finish_reason",
-        "first_content",
-        "further",
-        "headers",
-        "key",
-        "kind",
-        "method",
-        "model",
-        "parameters",
-        "path",
-        "pieces",
-        "read",
-        "request_id",
-        "status",
-        "streamed",
-        "target",
-        "transcript",
-        "usage",
-        "warnings",
-    )
+    parameters: Mapping[str, str] = {}
+    read = False
+    key: str | None = None
+    caller: Caller | None = None
+    further: tuple[Header, ...] = ()
+    transcript: Transcript | None = None
+    model: str | None = None
+    target: str | None = None
+    attempts = 0
+    status = 0
+    kind: str | None = None
+    streamed = False
+    first_content: float | None = None
+    pieces = 0
+    characters = 0
+    finish_reason: str | None = None
+    usage: Usage | None = None
+    warnings: tuple[str, ...] = ()
 
     def __init__(self, scope: Scope, began: float) -> None:
         self.request_id = "req_" + new_id()
@@ -77,24 +71,6 @@ class Exchange:
         path: str = scope["path"]
         self.path = path.removeprefix(scope.get("root_path", ""))
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
-        self.parameters: dict[str, str] = {}
-        self.read = False
-        self.key: str | None = None
-        self.caller: Caller | None = None
-        self.further: list[Header] = []
-        self.transcript: Transcript | None = None
-        self.model: str | None = None
-        self.target: str | None = None
-        self.attempts = 0
-        self.status = 0
-        self.kind: str | None = None
-        self.streamed = False
-        self.first_content: float | None = None
-        self.pieces = 0
-        self.characters = 0
-        self.finish_reason: str | None = None
-        self.usage: Usage | None = None
-        self.warnings: tuple[str, ...] = ()
 
     def header(self, name: bytes) -> str | None:
         """A request header as text; of repeated ones the last."""
