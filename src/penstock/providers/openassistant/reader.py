@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
-from contextlib import aclosing
 
 from penstock.errors import NetworkError, PenstockError, StreamTimeoutError, TruncatedError
 from penstock.providers.common import Call
@@ -22,9 +21,9 @@ from penstock.providers.openassistant.dialect.answers import (
     state_error,
 )
 from penstock.providers.openassistant.dialect.stream import EventDecoder
-from penstock.transport import Limits, Response
+from penstock.transport import Response
 from penstock.transport.limits import Watch
-from penstock.types import Event, Text, Timeouts, Value
+from penstock.types import Event, Timeouts, Value
 
 Look = Callable[[Call], Awaitable[Message]]
 """Reads the message of the answer."""
@@ -59,7 +58,6 @@ class Pace(Value, frozen=True, kw_only=True):
 
 
 _LAST_LOOK = Timeouts(first_content=5.0, idle=5.0, total=5.0)
-_BEAT = (Text("."),)
 
 
 class Reader:
@@ -94,10 +92,28 @@ class Reader:
         try:
             if isinstance(opened, NetworkError):
                 raise opened
-            async with aclosing(self._stream(opened)) as batches:
-                async for batch in batches:
-                    yield batch
-            return
+            limits, decoder = self._call.limits, self.decoder
+            watch = limits.watch(opened.abort)
+            pulse = _Pulse(self._pace.silence, opened.abort)
+            try:
+                while not decoder.done:
+                    data = await self._next(opened, watch, pulse)
+                    events = decoder.feed(data) if data else decoder.eof()
+                    if events:
+                        limits.saw(events)
+                        yield events
+                    if decoder.failure is not None:
+                        raise decoder.failure
+                    # While the message waits, see now and then whether it still does (section 7).
+                    if events and not decoder.started and (ended := await self._checked()):
+                        yield ended
+                return
+            except PenstockError as error:
+                error.status = error.status or opened.status
+                raise
+            finally:
+                watch.close()
+                pulse.close()
         except (NetworkError, TruncatedError) as error:
             if self.decoder.final:  # the server's own word
                 raise
@@ -109,32 +125,7 @@ class Reader:
                 yield held
             raise
 
-    async def _stream(self, response: Response) -> AsyncGenerator[list[Event], None]:
-        limits = self._call.limits
-        beats = Limits(
-            Timeouts(first_content=self._pace.silence, idle=self._pace.silence, waiting=None)
-        )
-        watch, pulse = limits.watch(response.abort), beats.watch(response.abort)
-        try:
-            while not self.decoder.done:
-                data = await self._next(response, watch, pulse)
-                events = self.decoder.feed(data) if data else self.decoder.eof()
-                beats.saw(_BEAT)
-                if events:
-                    limits.saw(events)
-                    yield events
-                if self.decoder.failure is not None:
-                    raise self.decoder.failure
-                if ended := await self._checked(events):
-                    yield ended
-        except PenstockError as error:
-            error.status = error.status or response.status
-            raise
-        finally:
-            watch.close()
-            pulse.close()
-
-    async def _next(self, response: Response, watch: Watch, pulse: Watch) -> bytes:
+    async def _next(self, response: Response, watch: Watch, pulse: _Pulse) -> bytes:
         watch.start()
         pulse.start()
         try:
@@ -142,7 +133,7 @@ class Reader:
         except PenstockError:
             if watch.broken is not None:
                 raise watch.broken from None
-            if pulse.broken is not None:
+            if pulse.lost:
                 raise _Silence(
                     f"the server fell silent: no heartbeat came within {self._pace.silence:g} s"
                 ) from None
@@ -151,10 +142,8 @@ class Reader:
             watch.stop()
             pulse.stop()
 
-    async def _checked(self, events: list[Event]) -> list[Event] | None:
-        """While the message waits, see now and then whether it still does (section 7)."""
-        if not events or self.decoder.started:
-            return None
+    async def _checked(self) -> list[Event] | None:
+        """The end of the answer, if it is time to look and the message has one."""
         if self._clock() - self._looked < self._pace.look_every:
             return None
         self._looked = self._clock()
@@ -223,6 +212,44 @@ class Reader:
             if error.status is not None and error.status >= 500:
                 return None
             raise _Gone from None
+
+
+class _Pulse:
+    """Closes a connection on which nothing comes for too long, heartbeats included.
+
+    Time counts only while somebody reads. The timer is set again when it fires, not at each read.
+
+    Attributes:
+        lost: that happened.
+    """
+
+    def __init__(self, silence: float, abort: Callable[[], None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._silence = silence
+        self._abort = abort
+        self._since: float | None = None
+        self._timer = self._loop.call_later(silence, self._look)
+        self.lost = False
+
+    def start(self) -> None:
+        """A read begins."""
+        self._since = self._loop.time()
+
+    def stop(self) -> None:
+        """The read ended."""
+        self._since = None
+
+    def close(self) -> None:
+        """No more reads."""
+        self._timer.cancel()
+
+    def _look(self) -> None:
+        waited = 0.0 if self._since is None else self._loop.time() - self._since
+        if waited + 0.001 < self._silence:
+            self._timer = self._loop.call_later(self._silence - waited, self._look)
+            return
+        self.lost = True
+        self._abort()
 
 
 class _Gone(Exception):
