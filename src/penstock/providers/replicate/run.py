@@ -173,9 +173,16 @@ class HostedRun:
                 await self._call.limits.pause(_delay(resume, attempt))
             decoder = StreamDecoder(self._transcript, resume)
             try:
-                async with aclosing(self._stream(decoder, resume.last_id)) as batches:
+                response = await self._listen(resume.last_id)
+                async with aclosing(self._call.pump(response, decoder)) as batches:
                     async for events in batches:
-                        yield events
+                        self._ended = decoder.ended
+                        if not decoder.done:
+                            yield events
+                            continue
+                        if len(events) > 1:
+                            yield events[:-1]
+                        yield [await self._finished(events[-1])]
                 self._trouble = None
                 return
             except PenstockError as error:
@@ -186,24 +193,6 @@ class HostedRun:
             stale = attempt > 0 and not decoder.fresh
             if not again or unknown_place or stale:
                 return
-
-    async def _stream(
-        self, decoder: StreamDecoder, last_id: str
-    ) -> AsyncGenerator[list[Event], None]:
-        """One connection of the stream, up to the end of the answer."""
-        response = await self._listen(last_id)
-        if response.content_type not in ("", "text/event-stream"):
-            words = "the stream URL answered with no event stream"
-            raise error_of("protocol", words, status=response.status)
-        async with aclosing(self._call.pump(response, decoder)) as batches:
-            async for events in batches:
-                self._ended = decoder.ended
-                if not decoder.done:
-                    yield events
-                    continue
-                if len(events) > 1:
-                    yield events[:-1]
-                yield [await self._finished(events[-1])]
 
     async def _broken(self, error: PenstockError, decoder: StreamDecoder) -> bool:
         """Whether another connection may go on; False where only polling can.
@@ -240,6 +229,9 @@ class HostedRun:
         if self._left:  # by another task, meanwhile: nobody else would free it
             await self._connection.aclose()
             raise StreamCancelledError("the answer was left while it was read")
+        if response.content_type not in ("", "text/event-stream"):
+            words = "the stream URL answered with no event stream"
+            raise error_of("protocol", words, status=response.status)
         return response
 
     async def _poll(
