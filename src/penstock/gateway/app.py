@@ -8,10 +8,8 @@ place that turns an unforeseen exception into a 500.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
-from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from time import monotonic
@@ -26,6 +24,7 @@ from penstock.errors import PenstockError
 from penstock.gateway.admission import PUBLIC, Admission
 from penstock.gateway.answer import Answer
 from penstock.gateway.auth import Keys
+from penstock.gateway.clients import Clients
 from penstock.gateway.costs import settle, take
 from penstock.gateway.errors import Failure, failure_of, refusal
 from penstock.gateway.exchange import Exchange, new_id
@@ -54,6 +53,7 @@ from penstock.gateway.surfaces.responses import REPEATED, ResponsesWriter
 from penstock.gateway.surfaces.responses_body import ask_responses, read_responses
 from penstock.gateway.surfaces.surface import Asked, Writer
 from penstock.gateway.transcript import Transcript
+from penstock.gateway.under_way import UnderWay
 from penstock.gateway.view import View
 from penstock.types import Capabilities
 
@@ -93,7 +93,6 @@ class Gateway:
     """Every provider of a client behind OpenAI's HTTP surface.
 
     Attributes:
-        client: makes the answers; a reload replaces it.
         settings: how to serve.
         ready: False from the moment at which no new requests should come.
         view: the figures that it tells of itself.
@@ -118,17 +117,12 @@ class Gateway:
         key_file: Path | None = None,
         view: View | None = None,
     ) -> None:
-        self.client = client
         self.view = view or View()
+        self._clients = Clients(client, self.view)
         self._reread = reread
-        self._users: Counter[Client] = Counter()
-        self._tasks: asyncio.TaskGroup | None = None
         self.settings = settings or GatewaySettings()
         self.ready = True
-        self._running: set[Answer] = set()
-        self._patience: asyncio.Timeout | None = None
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._under_way = UnderWay()
         self.catalogue = Catalogue(lambda: self.client)
         self._page = Page()
         self._keys = Keys(self.settings, key_file)
@@ -137,6 +131,16 @@ class Gateway:
         self._router = Router(routes=routes, default=_unknown_path, redirect_slashes=False)
         self._plain_paths = {one.path: one.app for one in routes if not one.param_convertors}
         self.view.attach(self)
+
+    @property
+    def client(self) -> Client:
+        """Who makes the answers."""
+        return self._clients.current
+
+    @property
+    def open_streams(self) -> int:
+        """Answers under way."""
+        return len(self._under_way)
 
     def _routes(self) -> list[Route]:
         return [
@@ -217,7 +221,7 @@ class Gateway:
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
         async with asyncio.TaskGroup() as group:
-            self._tasks = group
+            self._clients.tasks = group
             watcher = group.create_task(self._watch_file())
             await send({"type": "lifespan.startup.complete"})
             await receive()
@@ -244,32 +248,17 @@ class Gateway:
         except PenstockError as error:
             _log.error("the new gateway keys are refused, the old ones stay: %s", error)
 
-    @property
-    def open_streams(self) -> int:
-        """Answers under way."""
-        return len(self._running)
-
     async def drain(self) -> None:
         """Take nothing new; let the answers under way end within the limit, then end them.
 
         The upstreams of those that are ended are stopped, and their callers are told.
         """
         self.ready = False
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self.settings.limits.drain) as self._patience:
-                await self._idle.wait()
-        self._patience = None
-        async with asyncio.TaskGroup() as group:
-            for answer in list(self._running):
-                group.create_task(answer.stop())
+        await self._under_way.drain(self.settings.limits.drain)
 
     def hurry(self) -> None:
         """End the answers under way now, if ``drain`` waits for them. Safe in a signal handler."""
-        asyncio.get_running_loop().call_soon_threadsafe(self._hurry)
-
-    def _hurry(self) -> None:
-        if self._patience is not None:
-            self._patience.reschedule(asyncio.get_running_loop().time())
+        self._under_way.hurry()
 
     def reload(self) -> None:
         """Read the configuration again. A wrong one is refused, and the old one stays.
@@ -282,36 +271,22 @@ class Gateway:
             return
         try:
             settings = self._reread()
-            client = self.client
-            if _answers_differ(settings, client.settings):
-                client = Client(config=settings, observer=self.view)
+            client = self._clients.made(settings)
             self._keys.read(settings.gateway)
         except PenstockError as error:
             _log.error("the new configuration is refused, the old one stays: %s", error)
             return
         _tell_of_restart(self.settings, settings.gateway)
-        old, self.client, self.settings = self.client, client, settings.gateway
+        self.settings = settings.gateway
+        self._clients.replace(client)
         self._admission = self._door()
         self.view.attach(self)
         _log.info("the configuration was read again")
-        if old is not client and not self._users[old]:
-            self._retire(old)
-
-    def _leave(self, client: Client) -> None:
-        """An answer of ``client`` has ended; one that a reload replaced ends with its last."""
-        self._users[client] -= 1
-        if not self._users[client] and client is not self.client:
-            self._retire(client)
-
-    def _retire(self, client: Client) -> None:
-        self._users.pop(client, None)
-        if self._tasks is not None:
-            self._tasks.create_task(_close(client))
 
     async def aclose(self) -> None:
         """Close the client: streams are left, cleanups finish within their deadline."""
         self.ready = False
-        await _close(self.client)
+        await self._clients.aclose()
         self.view.settle()
 
     # -- endpoints -----------------------------------------------------------------------------
@@ -395,17 +370,14 @@ class Gateway:
             estimate_usage=self.settings.estimate_usage,
         )
         taken = take(exchange, asked, monotonic())
-        self._running.add(answer)
-        self._idle.clear()
-        self._users[client] += 1
+        self._under_way.add(answer)
+        self._clients.take(client)
         try:
             await answer.run(receive, send)
         finally:
-            self._leave(client)
+            self._clients.give_back(client)
             settle(exchange, asked, taken)
-            self._running.discard(answer)
-            if not self._running:
-                self._idle.set()
+            self._under_way.discard(answer)
 
     async def _models(self, exchange: Exchange, receive: Receive, send: Send) -> None:
         listed = await self.catalogue.models()
@@ -437,21 +409,10 @@ class Gateway:
         await _ok(exchange, send, await self.view.status())
 
 
-def _answers_differ(new: Settings, old: Settings) -> bool:
-    """Whether the client is concerned: anything but ``[gateway]``, and where it was said."""
-    same = ("gateway", "origins", "shown", "warnings")
-    return msgspec.structs.replace(new, **{name: getattr(old, name) for name in same}) != old
-
-
 def _tell_of_restart(old: GatewaySettings, new: GatewaySettings) -> None:
     for name in ("host", "port", "workers"):
         if getattr(old, name) != getattr(new, name):
             _log.warning("gateway.%s is taken at the next start", name)
-
-
-async def _close(client: Client) -> None:
-    for label in await client.aclose():
-        _log.warning("left behind on a remote server: %s", label)
 
 
 def _stamp(file: str | None) -> tuple[int, int] | None:

@@ -50,8 +50,11 @@ Ended = tuple[Exchange, float]
 class Watched(Protocol):
     """What a view reads of its gateway."""
 
-    client: Client
     ready: bool
+
+    @property
+    def client(self) -> Client:
+        """Who makes the answers."""
 
     @property
     def open_streams(self) -> int:
