@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from penstock.gateway.page import Page
 from penstock.gateway.serve import set_up_logs
 from penstock.sandbox import Sandbox
 from tests.gateway.running import Running, running_gateway
@@ -25,6 +26,7 @@ class Lines(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
         self.requests: list[dict[str, Any]] = []
+        self.levels: list[str] = []
         self.all: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -33,6 +35,7 @@ class Lines(logging.Handler):
         if record.name == "penstock.access":
             assert "\n" not in text
             self.requests.append(json.loads(text))
+            self.levels.append(record.levelname)
 
 
 @pytest.fixture
@@ -156,6 +159,41 @@ async def test_the_request_id_is_the_same_everywhere(gateway: Running, lines: Li
             if path == "/v1/messages":
                 assert (await answer.json())["request_id"] == id
         assert (await line(lines, number))["request_id"] == id
+
+
+POLLED = ["/api/status", "/health/live", "/health/ready", "/metrics"]
+
+
+async def test_what_is_asked_every_few_seconds_is_told_to_those_who_debug(
+    gateway: Running, lines: Lines
+) -> None:
+    for number, path in enumerate([*POLLED, "/openapi.json"], 1):
+        async with gateway.http.get(gateway.url + path) as answer:
+            assert answer.status < 400
+        assert (await line(lines, number))["path"] == path
+    assert lines.levels == ["DEBUG"] * len(POLLED) + ["INFO"]
+
+
+async def test_the_files_of_the_page_are_told_to_those_who_debug(lines: Lines) -> None:
+    page = sorted(Page().paths)
+    async with running_gateway({}) as gateway:
+        for number, path in enumerate(page, 1):
+            async with gateway.http.get(gateway.url + path) as answer:
+                expected = "DEBUG" if answer.status < 400 else "INFO"  # 503: it is not built
+            await line(lines, number)
+            assert lines.levels[-1] == expected
+
+
+async def test_a_poll_that_fails_is_told_to_all(gateway: Running, lines: Lines) -> None:
+    gateway.gateway.ready = False
+    for number, path in enumerate(["/health/ready", "/health/nothing"], 1):
+        async with gateway.http.get(gateway.url + path) as answer:
+            assert answer.status >= 400
+        assert (await line(lines, number))["path"] == path
+    async with gateway.http.post(gateway.url + "/metrics") as answer:
+        assert answer.status == 405
+    await line(lines, 3)
+    assert lines.levels == ["INFO"] * 3
 
 
 async def test_a_path_cannot_forge_a_line(gateway: Running, lines: Lines) -> None:

@@ -63,6 +63,8 @@ _access = logging.getLogger("penstock.access")
 Handler = Callable[[Exchange, Receive, Send], Awaitable[None]]
 SLOT = "penstock.exchange"
 """Where a request's exchange is in its scope."""
+POLLED = frozenset({"/api/status", "/health/live", "/health/ready", "/metrics"})
+"""What is asked every few seconds: as long as all is well it would bury the other lines."""
 _CLOSED = "the handler is closed"
 FILE_WATCH = 1.0
 """Seconds between two looks at the configuration file."""
@@ -125,6 +127,7 @@ class Gateway:
         self._under_way = UnderWay()
         self.catalogue = Catalogue(lambda: self.client)
         self._page = Page()
+        self._polled = POLLED | self._page.paths
         self._keys = Keys(self.settings, key_file)
         self._admission = self._door()
         routes = self._routes()
@@ -215,8 +218,10 @@ class Gateway:
 
     def _ended(self, exchange: Exchange, now: float) -> None:
         self.view.ended(exchange, now)
-        if _access.isEnabledFor(logging.INFO):
-            _access.info("%s", msgspec.json.encode(exchange.record(now)).decode())
+        quiet = exchange.path in self._polled and exchange.status < 400
+        level = logging.DEBUG if quiet else logging.INFO
+        if _access.isEnabledFor(level):
+            _access.log(level, "%s", msgspec.json.encode(exchange.record(now)).decode())
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
