@@ -1,7 +1,8 @@
 """The gateways that are measured: how each is started before the scripted upstream.
 
-Those of others are measured where they are there: nginx from the system, LiteLLM in an environment
-of its own below ``.cache/gateways``, which ``python -m benchmarks.gateway --peers`` makes.
+Those of others are measured where they are there: nginx from the system, LiteLLM and Portkey in
+environments of their own below ``.cache/gateways``, which ``python -m benchmarks.gateway --peers``
+makes.
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ class Gateway(msgspec.Struct, frozen=True):
         prefix: what goes before the name of a model.
         headers: what it wants beside the usual ones.
         slow: it needs so much longer that it gets a smaller load.
+        streams: it streams as installed here; else only whole answers are asked for.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Gateway(msgspec.Struct, frozen=True):
     headers: Mapping[str, str] = {}
     environment: Mapping[str, str] = {}
     slow: bool = False
+    streams: bool = True
 
 
 def nginx(port: int, upstream: int, folder: Path) -> Gateway | None:
@@ -114,9 +117,28 @@ def litellm(port: int, upstream: int, folder: Path) -> Gateway | None:
     return Gateway("litellm", command, environment=alone, slow=True)
 
 
+def portkey(port: int, upstream: int, folder: Path) -> Gateway | None:
+    """Portkey's gateway, whose configuration travels with each request."""
+    node = shutil.which("node")
+    program = FOLDER / "portkey" / "node_modules/@portkey-ai/gateway/build/start-server.js"
+    if node is None or not program.exists():
+        return None
+    headers = {
+        "x-portkey-provider": "openai",
+        "x-portkey-custom-host": f"http://127.0.0.1:{upstream}/v1",
+    }
+    command = (node, str(program), f"--port={port}", "--headless")
+    return Gateway("portkey", command, headers=headers, slow=True, streams=False)
+
+
 def install() -> None:
     """Make the environments of the others; what cannot be had is left out, and said."""
     FOLDER.mkdir(parents=True, exist_ok=True)
+    where = FOLDER / "portkey"
+    if not where.exists() and (npm := shutil.which("npm")) is not None:
+        where.mkdir()
+        quiet = ("--silent", "--no-audit", "--no-fund")
+        _made([npm, "install", *quiet, "--prefix", str(where), "@portkey-ai/gateway@1.15.2"], where)
     where = FOLDER / "litellm"
     if not where.exists():
         venv.create(where, with_pip=True, symlinks=True)

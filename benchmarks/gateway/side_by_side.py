@@ -43,15 +43,16 @@ def figures(
     with _running(only, beside) as all_served:
         for load in LOADS:
             if loads is None or load.kind in loads:
+                able = [one for one in all_served if one.gateway.streams or load.kind == "plain"]
                 for number in range(rounds + 1):
-                    for served in all_served:
+                    for served in able:
                         measure(served, load)
                         if number == 0:  # the first round only warms up
                             served.costs.clear()
                             served.firsts.clear()
-                found += _compared(all_served, load.kind, load.unit)
+                found += _compared(able, load.kind, load.unit)
         if loads is None or "idle" in loads:
-            found += _memory(all_served)
+            found += _memory([served for served in all_served if served.gateway.streams])
     if loads is None or "workers" in loads:
         found.append(Figure("penstock --workers 2, over one", _workers(), "x", 1.8, at_least=True))
     if loads is None or "translated" in loads:
@@ -67,7 +68,7 @@ def _running(only: Sequence[str] | None, beside: Path | None) -> Iterator[list[S
         command = (sys.executable, "-m", "benchmarks.gateway.upstream", str(upstream))
         stack.enter_context(serving(command, upstream))
         running = []
-        for make in (gateways.nginx, gateways.penstock, gateways.litellm):
+        for make in (gateways.nginx, gateways.penstock, gateways.litellm, gateways.portkey):
             if only is None or make.__name__ in only:
                 port = free_port()
                 gateway = make(port, upstream, folder)
