@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,15 +11,17 @@ import click
 
 from penstock.cli.advice import explain
 from penstock.cli.completion import complete_models
-from penstock.cli.question import read_parameters, read_question
+from penstock.cli.question import Question, read_parameters, read_question
 from penstock.cli.render import Screen, folded, warn
 from penstock.cli.transcript import messages_of
 from penstock.errors import ConfigError
+from penstock.types import Value
 
 if TYPE_CHECKING:
     from penstock.cli.answer import Answered
     from penstock.client import CallParameters
     from penstock.config import Settings
+    from penstock.registry import Registry
     from penstock.sync import Client
 
 
@@ -90,14 +93,7 @@ def chat(
 
     A conversation is continued on servers that keep one, and removed there at its end.
     """
-    from penstock import sync
-    from penstock.cli.answer import answer
-    from penstock.cli.history import History
-    from penstock.cli.talk import Talk
-    from penstock.cli.taping import taped
-    from penstock.cli.undone import undone, with_reasons
     from penstock.config import load
-    from penstock.config.surroundings import history_file
     from penstock.registry import Registry
 
     parameters: CallParameters = {
@@ -118,28 +114,89 @@ def chat(
     if not name:
         raise ConfigError(_NO_MODEL)
     screen = Screen(as_json=as_json)
+    wanted = _Wanted(
+        model=name,
+        system=system,
+        parameters=parameters,
+        asked=asked,
+        stream=not no_stream,
+        folder=folder,
+        keep=keep,
+        history=not no_history,
+    )
+    done, left = _carry_out(wanted, screen, settings, registry)
+    _tell_end(screen, done, left, settings)
+
+
+class _Wanted(Value, frozen=True, kw_only=True):
+    """What the command line wants.
+
+    Attributes:
+        asked: the one question; None for a conversation.
+        folder: where what the server says is recorded.
+        keep: whether conversations are left on the server.
+        history: whether entries are offered and remembered.
+    """
+
+    model: str
+    system: str | None
+    parameters: CallParameters
+    asked: Question | None
+    stream: bool
+    folder: Path | None
+    keep: bool
+    history: bool
+
+
+def _carry_out(
+    wanted: _Wanted, screen: Screen, settings: Settings, registry: Registry
+) -> tuple[Answered | None, list[str]]:
+    """Ask or talk; give the answer to the one question, and what is left on servers, as words."""
+    from penstock import sync
+    from penstock.cli.taping import taped
+    from penstock.cli.undone import undone, with_reasons
+
     with ExitStack() as stack:
         heard = stack.enter_context(undone())
         provider, providers = None, {}
-        if folder is not None:
-            provider, _ = registry.split(settings.aliases.get(name, name), settings.providers)
-            tape = taped(settings, registry, provider, folder, screen.say)
+        if wanted.folder is not None:
+            name = settings.aliases.get(wanted.model, wanted.model)
+            provider, _ = registry.split(name, settings.providers)
+            tape = taped(settings, registry, provider, wanted.folder, screen.say)
             providers = stack.enter_context(tape)
-        client = sync.Client(config=settings, providers=providers, cleanup=not keep)
+        client = sync.Client(config=settings, providers=providers, cleanup=not wanted.keep)
         stack.callback(client.close)
         done = None
-        if asked is None:
-            history = History(None if no_history else history_file())
-            talk = Talk(client, screen, name, system, parameters, history=history, heard=heard)
-            talk.run(stream=not no_stream, recorded=provider)
-            for conversation in talk.left if keep else ():
-                screen.say(f"kept on the server: {conversation}")
+        if wanted.asked is None:
+            _talk(wanted, client, screen, heard, provider)
         else:
-            messages = messages_of((), system, asked.text)
-            parameters["media"] = asked.media
-            done = answer(client, screen, name, messages, parameters, stream=not no_stream)
-        left = with_reasons(_closed(client), heard)
-    _tell_end(screen, done, left, settings)
+            done = _answer(wanted, wanted.asked, client, screen)
+        return done, with_reasons(_closed(client), heard)
+
+
+def _talk(
+    wanted: _Wanted, client: Client, screen: Screen, heard: Sequence[str], recorded: str | None
+) -> None:
+    """Hold a conversation, in which ``recorded`` is the one provider that may answer."""
+    from penstock.cli.history import History
+    from penstock.cli.talk import Talk
+    from penstock.config.surroundings import history_file
+
+    history = History(history_file() if wanted.history else None)
+    facts = (wanted.model, wanted.system, wanted.parameters)
+    talk = Talk(client, screen, *facts, history=history, heard=heard)
+    talk.run(stream=wanted.stream, recorded=recorded)
+    for conversation in talk.left if wanted.keep else ():
+        screen.say(f"kept on the server: {conversation}")
+
+
+def _answer(wanted: _Wanted, asked: Question, client: Client, screen: Screen) -> Answered:
+    """Put one question."""
+    from penstock.cli.answer import answer
+
+    messages = messages_of((), wanted.system, asked.text)
+    parameters: CallParameters = {**wanted.parameters, "media": asked.media}
+    return answer(client, screen, wanted.model, messages, parameters, stream=wanted.stream)
 
 
 def _closed(client: Client) -> list[str]:
