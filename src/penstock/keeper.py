@@ -44,6 +44,7 @@ class Hold:
 
     Attributes:
         owner: what was given for it.
+        left: the context was left, or is being left.
         busy: a task is reading, and will leave the context itself if it is cancelled.
     """
 
@@ -51,12 +52,8 @@ class Hold:
         self.owner = owner
         self._keeper = keeper
         self._context: EventStream | None = context
+        self.left = False
         self.busy = False
-
-    @property
-    def left(self) -> bool:
-        """The context was left, or is being left."""
-        return self._context is None
 
     async def leave(self) -> None:
         """Leave the context, unless that was done or is under way.
@@ -66,6 +63,7 @@ class Hold:
         context, self._context = self._context, None
         if context is None:
             return
+        self.left = True
         try:
             await context.__aexit__(None, None, None)
         except PenstockError as error:  # faults.md row 69: the answer is kept

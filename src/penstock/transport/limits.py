@@ -163,11 +163,11 @@ class Watch:
         "_abort",
         "_clock",
         "_deadline",
+        "_fires",
         "_handle",
         "_limits",
         "_loop",
         "_start",
-        "_time",
         "broken",
     )
 
@@ -176,25 +176,21 @@ class Watch:
         self._abort = abort
         self._clock = limits.clock
         self._loop = asyncio.get_running_loop()
-        self._time = self._loop.time
         self._handle: asyncio.TimerHandle | None = None
+        self._fires = 0.0
         self._deadline: float | None = None
         self._start = 0.0
         self.broken: StreamTimeoutError | None = None
 
     def start(self) -> None:
         """A read begins."""
-        self._start = self._clock()
+        start = self._start = self._clock()
         budget = self._limits.budget()
         if budget is None:
             return
-        deadline = self._deadline = self._time() + budget
-        handle = self._handle
-        if handle is not None and handle.when() > deadline:
-            handle.cancel()
-            handle = None
-        if handle is None:
-            self._handle = self._loop.call_at(deadline, self._fire)
+        deadline = self._deadline = start + budget
+        if self._handle is None or deadline < self._fires:
+            self._set(budget)
 
     def stop(self) -> None:
         """The read ended."""
@@ -208,12 +204,19 @@ class Watch:
             self._handle.cancel()
             self._handle = None
 
+    def _set(self, seconds: float) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+        self._fires = self._clock() + seconds
+        self._handle = self._loop.call_later(seconds, self._fire)
+
     def _fire(self) -> None:
         self._handle = None
         if self._deadline is None or self.broken is not None:
             return
-        if self._loop.time() + 0.001 < self._deadline:
-            self._handle = self._loop.call_at(self._deadline, self._fire)
+        left = self._deadline - self._clock()
+        if left > 0.001:
+            self._set(left)
             return
         self._limits.spend(self._clock() - self._start)
         self._start = self._clock()
