@@ -124,6 +124,14 @@ def test_every_built_in_loads_and_keeps_the_contract() -> None:
         assert provider.name == name
 
 
+def test_the_documented_models_are_those_of_vendors_with_servers_of_their_own() -> None:
+    registry = Registry()
+    known = {name: registry.documented_models(name) for name in (*registry.entries, "mine")}
+    assert {name for name, models in known.items() if models} == {"allenai", "replicate"}
+    assert known["allenai"][0] == "tulu3-405b"
+    assert known["replicate"] == ("meta/meta-llama-3-70b-instruct",)
+
+
 def test_no_provider_is_loaded_before_it_is_asked_for() -> None:
     script = (
         "import sys; from penstock.registry import Registry; Registry()\n"

@@ -292,6 +292,17 @@ class Client:
             raise failure from error
         return [msgspec.structs.replace(info, id=f"{provider}/{info.id}") for info in listed]
 
+    def documented_models(self, provider: str) -> list[ModelInfo]:
+        """What the vendor's own server is documented to offer, as ``provider/model``; unasked.
+
+        Nothing is known so of a server of one's own.
+        """
+        config = self._configs.get(provider)
+        if config is not None and config.base_url is not None:
+            return []
+        known = self.registry.documented_models(provider)
+        return [ModelInfo(id=f"{provider}/{id}") for id in known]
+
     def capabilities(self, model: str) -> Capabilities:
         """What can be asked of ``provider/model``; nothing is sent.
 

@@ -15,7 +15,7 @@ from difflib import get_close_matches
 from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
@@ -39,6 +39,7 @@ class ProviderEntry(Value, frozen=True):
 
     Attributes:
         factory: ``module:function``.
+        models: ``module:tuple`` of the ids that the vendor's own server is documented to have.
         label: the vendor's own name.
         key_env: environment variable that vendors and their tools use for the credential.
         needs: what a user must have, in words; empty for nothing.
@@ -57,6 +58,7 @@ class ProviderEntry(Value, frozen=True):
     needs_base_url: bool = False
     dialects: tuple[str, ...] = ()
     site_session: bool = False
+    models: str = ""
     plugin: bool = False
     problem: str | None = None
 
@@ -79,6 +81,7 @@ _BUILT_IN = (
         "penstock.providers.allenai.provider:create",
         "Ai2 Playground",
         dialects=("threads", "message-stream", "v5-chat"),
+        models="penstock.providers.allenai.models:MODELS",
     ),
     ProviderEntry(
         "openassistant",
@@ -120,6 +123,7 @@ _BUILT_IN = (
         "REPLICATE_API_TOKEN",
         "a key",
         dialects=("replicate",),
+        models="penstock.providers.replicate.models:MODELS",
     ),
     ProviderEntry(
         "cog",
@@ -237,8 +241,7 @@ class Registry:
         """
         plugin = self._plugins.get(name)
         if plugin is None:
-            module, _, attribute = self._entries[name].factory.partition(":")
-            built_in: Factory = getattr(import_module(module), attribute)
+            built_in: Factory = _named(self._entries[name].factory)
             return built_in
         try:
             loaded: object = plugin.load()
@@ -248,6 +251,14 @@ class Registry:
             raise self._failure(name, "is no factory: it cannot be called")
         made: Factory = loaded
         return made
+
+    def documented_models(self, name: str) -> tuple[str, ...]:
+        """The ids that the vendor's own server is documented to have; none where it lists them."""
+        entry = self._entries.get(name)
+        if entry is None or not entry.models:
+            return ()
+        ids: tuple[str, ...] = _named(entry.models)
+        return ids
 
     def make(self, session: Session, config: ProviderConfig) -> Provider:
         """The provider that ``config`` names; a new name is an OpenAI-compatible server.
@@ -288,6 +299,12 @@ class Registry:
     def _failure(self, name: str, what: str) -> ConfigError:
         value = self._plugins[name].value
         return ConfigError(f"the plug-in {name} ({value}) {what}", provider=name)
+
+
+def _named(place: str) -> Any:
+    """What ``module:attribute`` names."""
+    module, _, attribute = place.partition(":")
+    return getattr(import_module(module), attribute)
 
 
 def _with_problem(entry: ProviderEntry, problem: str) -> ProviderEntry:

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from penstock.types import Capabilities, Value
 
 DEFAULT_MODEL = "meta/meta-llama-3-70b-instruct"
+MODELS: tuple[str, ...] = (DEFAULT_MODEL,)
+"""The documented ids."""
 
 
 class Field(Value, frozen=True):
