@@ -30,6 +30,7 @@ from penstock.types import (
     Usage,
     Waiting,
 )
+from tests.gateway.framed import named_frames, written
 from tests.gateway.running import Running, running_gateway
 
 NOTHING = Capabilities()
@@ -220,28 +221,8 @@ def writer(known: Usage | None = None) -> MessagesWriter:
     return MessagesWriter("msg_1", "p/m", "req_1", known)
 
 
-def frames(data: bytes) -> list[Any]:
-    """The events, each checked for its mandatory name; comments as they are."""
-    made: list[Any] = []
-    for part in data.decode().split("\n\n")[:-1]:
-        if part.startswith(":"):
-            made.append(part)
-            continue
-        name, payload = part.split("\n")
-        event = json.loads(payload.removeprefix("data: "))
-        assert name == f"event: {event['type']}"
-        made.append(event)
-    return made
-
-
 def streamed(*batches: list[Event], known: Usage | None = None) -> list[Any]:
-    made = writer(known)
-    data = made.opening()
-    for batch in batches:
-        data += made.events(batch, 0)
-    end = batches[-1][-1]
-    assert isinstance(end, Finished)
-    return frames(data + made.finished(end, 0) + made.closing([end]))
+    return named_frames(written(writer(known), *batches))
 
 
 def blocks(events: list[Any]) -> list[tuple[str, int]]:
@@ -395,7 +376,7 @@ def test_waiting_and_warnings_are_comments() -> None:
 def test_an_error_after_the_first_byte_is_an_error_event() -> None:
     made = writer()
     data = made.opening() + made.events([Text("half")], 0)
-    last = frames(data + made.failed(Failure(502, "broke", code="model")))[-1]
+    last = named_frames(data + made.failed(Failure(502, "broke", code="model")))[-1]
     assert last == {
         "type": "error",
         "error": {"type": "api_error", "message": "broke"},
@@ -452,7 +433,7 @@ async def test_the_stop_sequence_that_was_found_is_told(gateway: Running, stream
     async with gateway.http.post(f"{gateway.url}/v1/messages", json=body) as answer:
         data = await answer.read()
     if stream:
-        events = [event for event in frames(data) if isinstance(event, dict)]
+        events = [event for event in named_frames(data) if isinstance(event, dict)]
         text = "".join(e["delta"]["text"] for e in events if e["type"] == "content_block_delta")
         end = events[-2]["delta"]
     else:
@@ -465,7 +446,7 @@ async def test_the_stop_sequence_that_was_found_is_told(gateway: Running, stream
 async def test_usage_is_estimated_where_the_gateway_is_told_to(gateway: Running) -> None:
     body = question(CHATUI, stream=True)
     async with gateway.http.post(f"{gateway.url}/v1/messages", json=body) as answer:
-        events = frames(await answer.read())
+        events = named_frames(await answer.read())
     assert "max_tokens" in answer.headers["warnings"]
     first, last = events[0]["message"]["usage"], events[-2]["usage"]
     assert first == {"input_tokens": 6, "output_tokens": None, "estimated": True}

@@ -29,6 +29,7 @@ from penstock.types import (
     Usage,
     Waiting,
 )
+from tests.gateway.framed import named_frames, written
 from tests.gateway.running import Running, running_gateway
 
 NOTHING = Capabilities()
@@ -223,28 +224,8 @@ def writer(**repeated: Any) -> ResponsesWriter:
     return ResponsesWriter("resp_1", "p/m", 17, repeated)
 
 
-def frames(data: bytes) -> list[Any]:
-    """The events, each checked for its name; comments as they are."""
-    made: list[Any] = []
-    for part in data.decode().split("\n\n")[:-1]:
-        if part.startswith(":"):
-            made.append(part)
-            continue
-        name, payload = part.split("\n")
-        event = json.loads(payload.removeprefix("data: "))
-        assert name == f"event: {event['type']}"
-        made.append(event)
-    return made
-
-
 def streamed(*batches: list[Event]) -> list[Any]:
-    made = writer()
-    data = made.opening()
-    for batch in batches:
-        data += made.events(batch, 0)
-    end = batches[-1][-1]
-    assert isinstance(end, Finished)
-    return frames(data + made.finished(end, 0) + made.closing([end]))
+    return named_frames(written(writer(), *batches))
 
 
 def kinds(events: list[Any]) -> list[str]:
@@ -372,7 +353,7 @@ def test_waiting_is_a_comment_and_takes_no_number() -> None:
 def test_a_failure_keeps_what_had_come_and_is_an_error_for_every_client() -> None:
     made = writer()
     data = made.opening() + made.events([Text("half")], 0)
-    *_, failed, error = frames(data + made.failed(Failure(502, "broke", code="model")))
+    *_, failed, error = named_frames(data + made.failed(Failure(502, "broke", code="model")))
     response = failed["response"]
     assert (failed["type"], response["status"]) == ("response.failed", "failed")
     assert response["error"] == {"code": "model", "message": "broke"}
@@ -408,7 +389,7 @@ async def gateway() -> AsyncIterator[Running]:
 async def test_the_first_event_is_the_first_on_the_wire(gateway: Running) -> None:
     body = {"model": "openai_compatible/sandbox-model", "input": "One two", "stream": True}
     async with gateway.http.post(f"{gateway.url}/v1/responses", json=body) as answer:
-        events = frames(await answer.read())
+        events = named_frames(await answer.read())
     assert answer.headers["content-type"].startswith("text/event-stream")
     assert [event["sequence_number"] for event in events] == list(range(len(events)))
     assert (events[0]["type"], events[-1]["type"]) == ("response.created", "response.completed")

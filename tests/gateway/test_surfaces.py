@@ -29,6 +29,7 @@ from penstock.types import (
     Usage,
     Waiting,
 )
+from tests.gateway.framed import written
 
 QUESTION = [{"role": "user", "content": "Hello"}]
 NOTHING = Capabilities()
@@ -288,12 +289,7 @@ def writer(**options: Any) -> ChatWriter:
 
 def streamed(made: ChatWriter, *batches: list[Event], choice: int = 0) -> list[Any]:
     """The frames of a stream whose last batch ends with its end."""
-    data = made.opening()
-    for batch in batches:
-        data += made.events(batch, choice)
-    end = batches[-1][-1]
-    assert isinstance(end, Finished)
-    return frames(data + made.finished(end, choice) + made.closing([end]))
+    return frames(written(made, *batches, choice=choice))
 
 
 def deltas(events: list[Any]) -> list[Any]:
