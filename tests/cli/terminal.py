@@ -111,6 +111,11 @@ class Terminal:
         """A line and Enter."""
         self.press(line + "\n")
 
+    def enter(self, line: str, words: str) -> str:
+        """A line and Enter, and what came before ``words`` were shown."""
+        self.type(line)
+        return self.expect(words)
+
     def press(self, keys: str) -> None:
         """Keys as they are."""
         os.write(self._main, keys.encode())

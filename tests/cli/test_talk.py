@@ -38,46 +38,35 @@ def opened(configured: Path, tmp_path: Path) -> Iterator[Open]:
 
 def saved(terminal: Terminal, name: str) -> list[dict[str, str]]:
     """The messages, as /save writes them."""
-    terminal.type(f"/save {name}")
-    terminal.expect(f"saved to {name}\n> ")
+    terminal.enter(f"/save {name}", f"saved to {name}\n> ")
     messages: list[dict[str, str]] = json.loads(Path(name).read_text())["messages"]
     return messages
 
 
 def test_a_conversation_with_every_command(opened: Open) -> None:
     terminal = opened()
-    terminal.type("/model openai_compatible/sandbox-model")
-    terminal.expect("now openai_compatible/sandbox-model\n")
-    terminal.type("/model nobody/x")
-    terminal.expect("Error: 'nobody/x' names no provider")
-    terminal.type("/model")
-    terminal.expect("openai_compatible/sandbox-model answers; /model NAME goes on with another")
-    terminal.type("first question")
-    terminal.expect("first question\nfirst question\n")
-    terminal.type("/retry")
-    terminal.expect("/retry\nfirst question\n")
-    terminal.type("FAIL")
-    terminal.expect("Error: openai_compatible: ")
-    terminal.type("/system Be brief.")
-    terminal.expect("the system message is set")
-    terminal.type("/history")
-    terminal.expect(
-        "[system: Be brief.]\n\n> first question\nfirst question\n\n> FAIL\nFAIL [failed: "
+    terminal.enter(
+        "/model openai_compatible/sandbox-model", "now openai_compatible/sandbox-model\n"
     )
-    terminal.type("/clear")
-    terminal.expect("forgotten")
-    terminal.type("/history")
-    terminal.expect("nothing was said yet")
-    terminal.type("/retry")
-    terminal.expect("there is no question to ask again")
-    terminal.type("/save")
-    terminal.expect("/save wants the name of a file")
-    terminal.type("/save nowhere/talk.json")
-    terminal.expect("cannot be written")
-    terminal.type("/hystory")
-    terminal.expect("did you mean /history? /help tells the commands")
-    terminal.type("/help")
-    terminal.expect("/save! FILE")
+    terminal.enter("/model nobody/x", "Error: 'nobody/x' names no provider")
+    terminal.enter(
+        "/model", "openai_compatible/sandbox-model answers; /model NAME goes on with another"
+    )
+    terminal.enter("first question", "first question\nfirst question\n")
+    terminal.enter("/retry", "/retry\nfirst question\n")
+    terminal.enter("FAIL", "Error: openai_compatible: ")
+    terminal.enter("/system Be brief.", "the system message is set")
+    terminal.enter(
+        "/history",
+        "[system: Be brief.]\n\n> first question\nfirst question\n\n> FAIL\nFAIL [failed: ",
+    )
+    terminal.enter("/clear", "forgotten")
+    terminal.enter("/history", "nothing was said yet")
+    terminal.enter("/retry", "there is no question to ask again")
+    terminal.enter("/save", "/save wants the name of a file")
+    terminal.enter("/save nowhere/talk.json", "cannot be written")
+    terminal.enter("/hystory", "did you mean /history? /help tells the commands")
+    terminal.enter("/help", "/save! FILE")
     terminal.type("/quit")
     assert terminal.end() == 0
 
@@ -85,8 +74,7 @@ def test_a_conversation_with_every_command(opened: Open) -> None:
 def test_a_stopped_answer_is_kept_as_what_it_is(opened: Open, servers: Servers) -> None:
     before = servers.state("h2o").runs.cancelled
     terminal = opened()
-    terminal.type("HOLD")
-    terminal.expect(" on on")
+    terminal.enter("HOLD", " on on")
     terminal.press("\x03")
     terminal.expect("Stopped, here and on the server; what came is kept; /retry asks again.")
     until(lambda: servers.state("h2o").runs.cancelled == before + 1)
@@ -94,10 +82,8 @@ def test_a_stopped_answer_is_kept_as_what_it_is(opened: Open, servers: Servers) 
     assert question == {"role": "user", "content": "HOLD"}
     assert answer["content"].startswith("HOLD on on")
     assert answer["end"] == "stopped"
-    terminal.type("/history")
-    terminal.expect("[stopped here]")
-    terminal.type("/retry")
-    terminal.expect("/retry\nHOLD on on")
+    terminal.enter("/history", "[stopped here]")
+    terminal.enter("/retry", "/retry\nHOLD on on")
     terminal.press("\x03")
     terminal.expect("Stopped, here")
     assert len(saved(terminal, "again.json")) == 2
@@ -108,10 +94,8 @@ def test_a_stopped_answer_is_kept_as_what_it_is(opened: Open, servers: Servers) 
 
 def test_what_is_typed_during_an_answer_is_not_mixed_with_it(opened: Open) -> None:
     terminal = opened(term="xterm")
-    terminal.type("HOLD")
-    terminal.expect(" on on")
-    terminal.type("/history")
-    terminal.expect(" on on")
+    terminal.enter("HOLD", " on on")
+    terminal.enter("/history", " on on")
     terminal.press("\x03")
     assert "/" not in terminal.expect("Stopped, here")
 
@@ -119,11 +103,9 @@ def test_what_is_typed_during_an_answer_is_not_mixed_with_it(opened: Open) -> No
 def test_a_file_that_is_there_is_not_written_over_by_mistake(opened: Open) -> None:
     Path("talk.json").write_text("dear to me")
     terminal = opened()
-    terminal.type("/save talk.json")
-    terminal.expect("talk.json is there already; /save! talk.json writes over it")
+    terminal.enter("/save talk.json", "talk.json is there already; /save! talk.json writes over it")
     assert Path("talk.json").read_text() == "dear to me"
-    terminal.type("/save! talk.json")
-    terminal.expect("saved to talk.json")
+    terminal.enter("/save! talk.json", "saved to talk.json")
     assert json.loads(Path("talk.json").read_text())["messages"] == []
 
 
@@ -133,17 +115,13 @@ def test_the_servers_own_conversation_goes_on_and_is_removed_at_the_end(
     before = len(servers.state("h2o").conversations.created)
     terminal = opened()
     for question in ("one", "two", "three"):
-        terminal.type(question)
-        terminal.expect(f"{question}\n{question}\n")
+        terminal.enter(question, f"{question}\n{question}\n")
     assert len(servers.state("h2o").conversations.created) == before + 1
     assert len(servers.state("h2o").conversations.left) == 1
-    terminal.type("/retry")  # on the same server, in the same conversation
-    terminal.expect("/retry\nthree\n")
+    terminal.enter("/retry", "/retry\nthree\n")  # on the same server, in the same conversation
     assert len(servers.state("h2o").conversations.created) == before + 1
-    terminal.type("/model openai_compatible/sandbox-model")
-    terminal.expect("the chat so far goes along")
-    terminal.type("four")
-    terminal.expect("four\nfour\n")
+    terminal.enter("/model openai_compatible/sandbox-model", "the chat so far goes along")
+    terminal.enter("four", "four\nfour\n")
     terminal.type("/quit")
     assert terminal.end() == 0
     assert servers.state("h2o").conversations.left == []
@@ -151,8 +129,7 @@ def test_the_servers_own_conversation_goes_on_and_is_removed_at_the_end(
 
 def test_a_conversation_may_be_kept(opened: Open, servers: Servers) -> None:
     terminal = opened("--keep", "-m", "openassistant/OA_SFT_Llama_30B_6")
-    terminal.type("one")
-    terminal.expect("one\none\n> ")
+    terminal.enter("one", "one\none\n> ")
     terminal.press("\x04")
     terminal.expect("kept on the server: openassistant: conversation ")
     assert terminal.end() == 0
@@ -164,8 +141,7 @@ def test_the_end_of_the_program_ends_a_chat(
     opened: Open, servers: Servers, number: signal.Signals
 ) -> None:
     terminal = opened()
-    terminal.type("one")
-    terminal.expect("one\none\n")
+    terminal.enter("one", "one\none\n")
     terminal.expect("> ")
     for _ in range(3):  # the interpreter misses one in the moment in which it begins to wait
         terminal.program.send_signal(number)
@@ -182,8 +158,7 @@ def test_interrupts_at_the_prompt_do_not_end_a_chat(opened: Open) -> None:
     terminal.expect("half a li")
     terminal.interrupt_prompt("> ")
     terminal.interrupt_prompt("Ctrl-D or /quit leaves")
-    terminal.type("whole")
-    terminal.expect("whole\nwhole\n")
+    terminal.enter("whole", "whole\nwhole\n")
 
 
 def test_a_paste_is_one_question(opened: Open) -> None:
@@ -202,8 +177,7 @@ def test_a_paste_is_one_question_on_a_plain_terminal_too(opened: Open) -> None:
 
 def test_several_lines_are_typed_with_a_backslash_or_alt_enter(opened: Open) -> None:
     terminal = opened(term="xterm")
-    terminal.type("one\\")
-    terminal.expect(". ")
+    terminal.enter("one\\", ". ")
     terminal.press("two\x1b\rthree\n")
     terminal.expect("one\ntwo\nthree\n")
     assert saved(terminal, "talk.json")[0]["content"] == "one\ntwo\nthree"
@@ -211,10 +185,8 @@ def test_several_lines_are_typed_with_a_backslash_or_alt_enter(opened: Open) -> 
 
 def test_entries_are_remembered_for_the_next_chat(opened: Open, tmp_path: Path) -> None:
     first = opened(term="xterm")
-    first.type("a question\\")
-    first.expect(". ")
-    first.type("of two lines")
-    first.expect("a question\nof two lines\n> ")
+    first.enter("a question\\", ". ")
+    first.enter("of two lines", "a question\nof two lines\n> ")
     first.press("\x04")
     assert first.end() == 0
     file = tmp_path / "state/penstock/history"
@@ -227,8 +199,7 @@ def test_entries_are_remembered_for_the_next_chat(opened: Open, tmp_path: Path) 
 
 def test_nothing_is_remembered_where_that_is_not_wanted(opened: Open, tmp_path: Path) -> None:
     terminal = opened("--no-history")
-    terminal.type("a secret")
-    terminal.expect("a secret\na secret\n")
+    terminal.enter("a secret", "a secret\na secret\n")
     terminal.type("/quit")
     assert terminal.end() == 0
     assert not (tmp_path / "state").exists()
@@ -237,11 +208,9 @@ def test_nothing_is_remembered_where_that_is_not_wanted(opened: Open, tmp_path: 
 def test_a_history_that_cannot_be_kept_is_told_once(opened: Open, tmp_path: Path) -> None:
     (tmp_path / "state").write_text("no folder")
     terminal = opened()
-    terminal.type("one")
-    terminal.expect("Warning: what is entered is not remembered:")
+    terminal.enter("one", "Warning: what is entered is not remembered:")
     terminal.expect("one\n")
-    terminal.type("two")
-    terminal.expect("two\n> ")
+    terminal.enter("two", "two\n> ")
     assert terminal.shown.count("Warning") == 1
 
 
@@ -255,16 +224,13 @@ def test_tab_completes_commands_and_models(opened: Open) -> None:
 
 def test_a_line_that_only_looks_like_a_command_is_asked(opened: Open) -> None:
     terminal = opened()
-    terminal.type("/usr/bin/env fails")
-    terminal.expect("fails\n/usr/bin/env fails\n")
-    terminal.type(" /quit now")
-    terminal.expect("now\n/quit now\n")
+    terminal.enter("/usr/bin/env fails", "fails\n/usr/bin/env fails\n")
+    terminal.enter(" /quit now", "now\n/quit now\n")
 
 
 def test_whole_answers_may_be_waited_for(opened: Open) -> None:
     terminal = opened("--no-stream", "--json")
-    terminal.type("one two")
-    terminal.expect('"text":"one two"')
+    terminal.enter("one two", '"text":"one two"')
 
 
 def test_a_dialect_without_conversations_is_asked_without_one(
@@ -273,10 +239,8 @@ def test_a_dialect_without_conversations_is_asked_without_one(
     table = "[providers.allenai]\n"
     configured.write_text(configured.read_text().replace(table, f'{table}dialect = "v5-chat"\n'))
     terminal = opened("-m", "allenai/Olmo-3-7B-Instruct")
-    terminal.type("one")
-    terminal.expect("Error: allenai: ")
-    terminal.type("/history")
-    assert "conversation" not in terminal.expect("[failed: ")
+    terminal.enter("one", "Error: allenai: ")
+    assert "conversation" not in terminal.enter("/history", "[failed: ")
     assert "conversation" not in terminal.expect("]\n")
 
 
@@ -286,11 +250,9 @@ def test_what_is_left_is_told_with_its_reason(configured: Path, tmp_path: Path) 
         configured.write_text(f'[providers.h2o]\nbase_url = "{url}"\n')
         terminal = Terminal("chat", "-m", "h2o/falcon-40b", state=tmp_path / "state")
         terminal.expect("> ")
-        terminal.type("one")
-        terminal.expect("one\none\n> ")
+        terminal.enter("one", "one\none\n> ")
     with terminal:
-        terminal.type("/quit")
-        terminal.expect("Left on the server: h2o: delete conversation ")
+        terminal.enter("/quit", "Left on the server: h2o: delete conversation ")
         terminal.expect("nothing")
         assert terminal.end() == 0
         assert terminal.shown.count("failed:") == 1
