@@ -5,9 +5,12 @@ The worst of servers: what it was sent stands in its error bodies, headers and r
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import asynccontextmanager, contextmanager
 from urllib.parse import quote
 
 from aiohttp import web
@@ -91,3 +94,24 @@ async def echo() -> AsyncIterator[Echo]:
         yield server
     finally:
         await runner.cleanup()
+
+
+@contextmanager
+def echo_in_a_thread() -> Iterator[Echo]:
+    """The running server in a loop of its own, for callers that block or run their own loops."""
+    started: Future[tuple[Echo, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+
+    async def serve() -> None:
+        stop = asyncio.Event()
+        async with echo() as running:
+            started.set_result((running, asyncio.get_running_loop(), stop))
+            await stop.wait()
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    running, loop, stop = started.result(10)
+    try:
+        yield running
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join(10)

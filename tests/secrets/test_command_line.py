@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import logging
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
@@ -28,7 +25,7 @@ from tests.secrets.canaries import (
     found_in,
     texts_of_records,
 )
-from tests.secrets.echo import FORMS, Echo, echo
+from tests.secrets.echo import FORMS, Echo, echo_in_a_thread
 
 FILE = f"""\
 [providers.openai_compatible]
@@ -72,20 +69,8 @@ COMMANDS: dict[str, tuple[str, ...]] = {
 @pytest.fixture
 def server() -> Iterator[Echo]:
     """The echo in a thread of its own, as commands run loops of their own."""
-    started: Future[tuple[Echo, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
-
-    async def serve() -> None:
-        stop = asyncio.Event()
-        async with echo() as running:
-            started.set_result((running, asyncio.get_running_loop(), stop))
-            await stop.wait()
-
-    thread = threading.Thread(target=lambda: asyncio.run(serve()))
-    thread.start()
-    running, loop, stop = started.result(10)
-    yield running
-    loop.call_soon_threadsafe(stop.set)
-    thread.join(10)
+    with echo_in_a_thread() as running:
+        yield running
 
 
 @pytest.fixture

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Future
 from typing import Any
 
 import pytest
@@ -25,7 +23,7 @@ from tests.secrets.canaries import (
     texts_of,
     texts_of_records,
 )
-from tests.secrets.echo import FORMS, Echo, echo
+from tests.secrets.echo import FORMS, Echo, echo_in_a_thread
 
 CLASSES: Mapping[type[AsyncGeneratorProvider], Mapping[str, Any]] = {
     AllenAI: {"api_key": API_KEY},
@@ -40,20 +38,8 @@ MESSAGES = [{"role": "user", "content": "hi"}]
 @pytest.fixture
 def server() -> Iterator[Echo]:
     """The echo in a thread of its own, for callers that block."""
-    started: Future[tuple[Echo, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
-
-    async def serve() -> None:
-        stop = asyncio.Event()
-        async with echo() as running:
-            started.set_result((running, asyncio.get_running_loop(), stop))
-            await stop.wait()
-
-    thread = threading.Thread(target=lambda: asyncio.run(serve()))
-    thread.start()
-    running, loop, stop = started.result(10)
-    yield running
-    loop.call_soon_threadsafe(stop.set)
-    thread.join(10)
+    with echo_in_a_thread() as running:
+        yield running
 
 
 @pytest.mark.parametrize("form", ["nested", "text", "html"])
