@@ -10,11 +10,13 @@ import pytest
 
 from penstock.client import Client
 from penstock.config import Settings
+from penstock.errors import ConfigError
 from penstock.gateway import models
 from penstock.gateway.models import Catalogue
 from penstock.provider import ProviderConfig
 from penstock.providers.allenai.models import MODELS
 from penstock.sandbox import Sandbox
+from penstock.types import ModelInfo
 from tests.gateway.running import Running, running_gateway
 
 CHATUI = "chatui/Qwen/Qwen3-8B"
@@ -143,6 +145,27 @@ async def test_a_reload_forgets_what_was_told_under_other_settings(header: str, 
             sandbox.servers["openai"].faults.next("status=500")
             current = after
             assert (NAME in await owners(catalogue)) is kept
+
+
+class Plugged(Client):
+    """A client whose plug-in tells its models once and then fails, as its blame says."""
+
+    told = False
+
+    async def models(self, provider: str | None = None) -> list[ModelInfo]:
+        if provider != "mine" or self.told:
+            raise ConfigError("the plug-in mine fails: IndexError")
+        self.told = True
+        return [ModelInfo(id="mine/grey")]
+
+
+@pytest.mark.usefixtures("stale")
+async def test_a_plug_in_that_fails_keeps_the_models_it_told() -> None:
+    mine = ProviderConfig(name="mine", base_url=DEAD)
+    async with Plugged(config=Settings(providers={"mine": mine})) as client:
+        catalogue = Catalogue(lambda: client)
+        for _ in range(3):
+            assert await owners(catalogue) == {"mine"}
 
 
 def one_server(base_url: str, header: str) -> Client:

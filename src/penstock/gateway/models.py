@@ -91,15 +91,15 @@ class Catalogue:
             async with asyncio.timeout(WAIT):
                 return _Told(client, now, await client.models(name))
         except (PenstockError, TimeoutError) as error:
-            if isinstance(error, CallerError) and error.status is None:
-                return _Told(client, now, [])  # nothing was sent: it cannot be used as it is set up
-            return _Told(client, now, self._remembered(client, name), silent=True)
+            # Without a status nothing was sent: it cannot be used as it is set up.
+            silent = not isinstance(error, CallerError) or error.status is not None
+            return _Told(client, now, self._remembered(client, name, silent), silent)
 
-    def _remembered(self, client: Client, name: str) -> list[ModelInfo]:
+    def _remembered(self, client: Client, name: str, silent: bool) -> list[ModelInfo]:
         last = self._known.get(name)
         if last is not None and _config(last.client, name) == _config(client, name):
             return last.models
-        return client.documented_models(name)
+        return client.documented_models(name) if silent else []
 
 
 def _config(client: Client, name: str) -> ProviderConfig | None:
