@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import aiohttp
@@ -14,26 +14,6 @@ from penstock.sandbox.script import Fixed, Message, Prompt, Said, Script
 Fields = dict[str, object]
 MODEL = "OA_SFT_Llama_30B_6"
 USERS = {"ann-token": "ann", "ben-token": "ben", "cat-token": "cat"}
-
-
-class Gate:
-    """Says pieces one by one, each when it is let through; after its own the rest at once."""
-
-    def __init__(self, *pieces: Said) -> None:
-        self.prompts: list[Prompt] = []
-        self._pieces = pieces
-        self._open = asyncio.Semaphore(0)
-
-    def let(self, pieces: int) -> None:
-        """Let so many pieces through."""
-        for _ in range(pieces):
-            self._open.release()
-
-    async def pieces(self, prompt: Prompt) -> AsyncGenerator[Said, None]:
-        self.prompts.append(prompt)
-        for piece in self._pieces:
-            await self._open.acquire()
-            yield piece
 
 
 class Heard:
@@ -219,13 +199,6 @@ async def site(script: str | Script = "echo", **options: object) -> AsyncIterato
         server = sandbox.servers["openassistant"]
         assert isinstance(server, OpenAssistantServer)
         yield Site(server, session)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait until something is true."""
-    async with asyncio.timeout(5):
-        while not condition():
-            await asyncio.sleep(0.001)
 
 
 def text(events: list[Fields]) -> str:

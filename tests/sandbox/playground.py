@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import aiohttp
@@ -191,13 +191,6 @@ async def client(script: str | Script = "echo", **options: object) -> AsyncItera
         server = sandbox.servers["allenai"]
         assert isinstance(server, AllenAIServer)
         yield Client(server, session)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait until something is true."""
-    async with asyncio.timeout(5):
-        while not condition():
-            await asyncio.sleep(0.001)
 
 
 async def turns(ask: Client, path: str, fields: Mapping[str, object], *texts: str) -> list[Answer]:

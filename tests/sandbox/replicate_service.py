@@ -1,7 +1,7 @@
-"""A running Replicate for tests, a client of it, and a script that speaks when told to."""
+"""A running Replicate for tests, and a client of it."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from typing import Any, Protocol
 
@@ -9,7 +9,7 @@ import aiohttp
 
 from penstock.sandbox import Sandbox
 from penstock.sandbox.replicate import TOKEN
-from penstock.sandbox.script import ModelFailure, Prompt, Said, Script
+from penstock.sandbox.script import Script
 
 LLAMA_3 = "meta/meta-llama-3-70b-instruct"
 LLAMA_2 = "meta/llama-2-70b-chat"
@@ -84,31 +84,6 @@ class Service:
     @property
     def state(self) -> dict[str, Any]:
         return self.sandbox.state("replicate")
-
-
-class Gated:
-    """Says one piece each time the gate is opened.
-
-    Attributes:
-        asked: What it was asked, in order.
-    """
-
-    def __init__(self, *said: Said | ModelFailure) -> None:
-        self._said = said
-        self._gate = asyncio.Semaphore(0)
-        self.asked: list[Prompt] = []
-
-    async def pieces(self, prompt: Prompt) -> AsyncGenerator[Said, None]:
-        self.asked.append(prompt)
-        for one in self._said:
-            await self._gate.acquire()
-            if isinstance(one, ModelFailure):
-                raise one
-            yield one
-
-    def open(self, times: int = 1) -> None:
-        for _ in range(times):
-            self._gate.release()
 
 
 def serving(stack: AsyncExitStack) -> Serve:

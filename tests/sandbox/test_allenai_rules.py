@@ -27,8 +27,8 @@ from tests.sandbox.playground import (
     client,
     messages,
     turns,
-    until,
 )
+from tests.sandbox.speaking import until
 
 
 @pytest.mark.parametrize(("dialect", "path", "fields"), DIALECTS)

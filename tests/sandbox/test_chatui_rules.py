@@ -4,7 +4,7 @@ import asyncio
 import io
 import json
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import aiohttp
@@ -12,7 +12,8 @@ import pytest
 
 from penstock.sandbox import Sandbox
 from penstock.sandbox.chatui_state import MODELS, padded, superjson
-from penstock.sandbox.script import End, Fixed, Message, ModelFailure, Prompt, Said, Script
+from penstock.sandbox.script import End, Fixed, Message, Script
+from tests.sandbox.speaking import Bell, Failing, until
 
 Update = dict[str, object]
 NO_OUTPUT = {
@@ -71,11 +72,6 @@ class Visitor:
         blocks = [block.splitlines() for block in text.split("\n\n") if block]
         return [dict(_field(line) for line in block) for block in blocks]
 
-    async def until(self, holds: Callable[[], bool]) -> None:
-        async with asyncio.timeout(3):
-            while not holds():
-                await asyncio.sleep(0.002)
-
     def running(self) -> int:
         runs = self.sandbox.state("chatui")["runs"]
         assert isinstance(runs, dict)
@@ -95,33 +91,6 @@ async def visit(script: str | Script = "echo", **options: object) -> AsyncIterat
         aiohttp.ClientSession(cookie_jar=jar) as session,
     ):
         yield Visitor(session, sandbox)
-
-
-class Bell:
-    """Says a piece each time it is rung, and keeps what it was asked."""
-
-    def __init__(self) -> None:
-        self.rung: asyncio.Queue[Said] = asyncio.Queue()
-        self.asked: list[Prompt] = []
-
-    async def pieces(self, prompt: Prompt) -> AsyncGenerator[Said, None]:
-        self.asked.append(prompt)
-        while True:
-            said = await self.rung.get()
-            yield said
-
-
-class Broken:
-    """Says some pieces and fails, each time."""
-
-    def __init__(self, *pieces: str, status: int | None = None) -> None:
-        self._said = pieces
-        self._status = status
-
-    async def pieces(self, prompt: Prompt) -> AsyncGenerator[Said, None]:
-        for one in self._said:
-            yield one
-        raise ModelFailure("out of memory", self._status)
 
 
 def updates(body: bytes) -> list[Update]:
@@ -294,10 +263,10 @@ async def test_an_answer_goes_on_when_its_reader_leaves_and_can_be_read_again() 
         while b"One" not in await answer.content.readany():
             pass
         answer.close()
-        await visitor.until(lambda: visitor.sandbox.state("chatui")["open_streams"] == 0)
+        await until(lambda: visitor.sandbox.state("chatui")["open_streams"] == 0)
         assert visitor.running() == 1
         again = asyncio.create_task(visitor.log(ident, f"?generationId={run}"))
-        await visitor.until(lambda: visitor.sandbox.state("chatui")["open_streams"] == 1)
+        await until(lambda: visitor.sandbox.state("chatui")["open_streams"] == 1)
         for one in (" two", " three", End()):
             bell.rung.put_nowait(one)
         log = await again
@@ -381,7 +350,7 @@ async def test_stopping_ends_the_answer_in_order(stop: Update | None, text: str 
 
 @pytest.mark.parametrize(("status", "told"), [(None, "out of memory"), (500, "500 out of memory")])
 async def test_a_second_failure_shows_the_half_text_twice(status: int | None, told: str) -> None:
-    async with visit(Broken("Half", " text", status=status)) as visitor:
+    async with visit(Failing("Half", " text", status=status)) as visitor:
         ident, root = await visitor.create()
         read = await visitor.ask(ident, root)
         log = await visitor.log(ident)

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import aiohttp
@@ -11,7 +11,7 @@ import pytest
 from penstock.sandbox import Sandbox
 from penstock.sandbox.cog_forms import Asked, Unreadable, invalid, read_body
 from penstock.sandbox.script import Fixed, ModelFailure, Thought
-from tests.sandbox.replicate_service import Gated
+from tests.sandbox.speaking import Gated, until
 
 SSE = {"Accept": "text/event-stream"}
 BUSY = {"error": "At capacity - all prediction slots busy", "status": "failed"}
@@ -38,12 +38,6 @@ async def events(answer: aiohttp.ClientResponse) -> list[tuple[str, dict[str, An
         name, data = block.split("\n")
         found.append((name.removeprefix("event: "), json.loads(data.removeprefix("data: "))))
     return found
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not holds():
-            await asyncio.sleep(0.002)
 
 
 async def test_events_of_a_stream(client: aiohttp.ClientSession) -> None:

@@ -1,8 +1,7 @@
 """Rules of wire/h2o.md sections 2 to 6 that the recordings do not show."""
 
-import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import aiohttp
@@ -10,7 +9,8 @@ import pytest
 
 from penstock.sandbox import Sandbox
 from penstock.sandbox.h2o_state import MODELS, Stored, parse_post, prompt_text, stored_text
-from penstock.sandbox.script import Fixed, Message, ModelFailure, Prompt, Said, Script
+from penstock.sandbox.script import Fixed, Message, Prompt, Script
+from tests.sandbox.speaking import Bell, Failing, until
 
 MODEL = MODELS[0].ident
 ACCEPTED = {"ethicsModalAccepted": "true"}
@@ -48,11 +48,6 @@ class Visitor:
     async def page(self, ident: str) -> str:
         return (await self.status("GET", f"/conversation/{ident}/__data.json"))[1]
 
-    async def until(self, holds: Callable[[], bool]) -> None:
-        async with asyncio.timeout(3):
-            while not holds():
-                await asyncio.sleep(0.002)
-
     def running(self) -> int:
         runs = self.sandbox.state("h2o")["runs"]
         assert isinstance(runs, dict)
@@ -68,19 +63,6 @@ async def visit(script: str | Script = "echo", **options: object) -> AsyncIterat
         aiohttp.ClientSession(cookie_jar=jar) as session,
     ):
         yield Visitor(session, sandbox)
-
-
-class Bell:
-    """Says a piece each time it is rung, and keeps what it was asked."""
-
-    def __init__(self) -> None:
-        self.rung: asyncio.Queue[Said] = asyncio.Queue()
-        self.asked: list[Prompt] = []
-
-    async def pieces(self, prompt: Prompt) -> AsyncGenerator[Said, None]:
-        self.asked.append(prompt)
-        while True:
-            yield await self.rung.get()
 
 
 def texts(body: bytes) -> list[str]:
@@ -278,10 +260,10 @@ async def test_an_answer_is_stored_although_its_reader_left() -> None:
         bell.rung.put_nowait(" first")
         await answer.content.readany()
         answer.close()
-        await visitor.until(lambda: visitor.sandbox.state("h2o")["open_streams"] == 0)
+        await until(lambda: visitor.sandbox.state("h2o")["open_streams"] == 0)
         assert visitor.running() == 1
         bell.rung.put_nowait(" second")
-        await visitor.until(lambda: visitor.running() == 0)
+        await until(lambda: visitor.running() == 0)
         assert '" first second"' in await visitor.page(ident)
 
 
@@ -324,12 +306,7 @@ async def test_deleting_does_not_end_the_stream() -> None:
 
 
 async def test_a_failed_turn_leaves_no_trace() -> None:
-    class Broken:
-        async def pieces(self, prompt: Prompt) -> AsyncGenerator[Said, None]:
-            yield " half"
-            raise ModelFailure("shard died")
-
-    async with visit(Broken(), modal=False) as visitor:
+    async with visit(Failing(" half", reason="shard died"), modal=False) as visitor:
         ident = await visitor.create()
         async with await visitor.ask(ident, "Hidden question") as answer:
             body = await answer.read()

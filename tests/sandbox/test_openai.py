@@ -14,7 +14,8 @@ from penstock.sandbox.openai_answers import StopCut
 from penstock.sandbox.openai_body import read_body
 from penstock.sandbox.replicate import TOKEN
 from penstock.sandbox.script import End, Fixed, ModelFailure, Prompt, Said, Thought
-from tests.sandbox.replicate_service import LLAMA_3, Gated
+from tests.sandbox.replicate_service import LLAMA_3
+from tests.sandbox.speaking import Gated, until
 
 MODEL = "sandbox-model"
 WEATHER = {"type": "function", "function": {"name": "weather", "parameters": {}}}
@@ -454,9 +455,3 @@ async def test_a_real_model_answers_over_each_protocol(
     assert [(one.question, one.max_tokens) for one in script.asked] == [("Why?", 50), ("fail", 50)]
     assert output == ["part"]
     assert error.endswith("out of memory")
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not holds():
-            await asyncio.sleep(0.002)

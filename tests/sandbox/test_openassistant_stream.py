@@ -7,7 +7,8 @@ import pytest
 
 from penstock.sandbox.openassistant.events import cut
 from penstock.sandbox.script import Fixed
-from tests.sandbox.assistant_site import Gate, Heard, site, text, until
+from tests.sandbox.assistant_site import Heard, site, text
+from tests.sandbox.speaking import Gated, until
 
 
 def positions(events: list[dict[str, object]]) -> list[tuple[object, object]]:
@@ -46,28 +47,28 @@ async def test_an_answer_may_be_empty() -> None:
 
 
 async def test_one_worker_serves_first_come_first_served_and_tells_the_places() -> None:
-    gate = Gate("done")
+    gate = Gated("done")
     async with site(gate, tick=0.02, patience=0) as at:
         asked = [await one.question() for one in (at.ann, at.ben, at.cat)]
         async with at.cat.events(*asked[2]) as stream:
             seen = [await stream.find("pending")]
-            gate.let(1)
+            gate.open(1)
             await at.ann.until_state(*asked[0], "complete")
             while seen[-1]["queue_position"] != 1:
                 seen.append(await stream.find("pending"))
             assert (await at.ben.message(*asked[1]))["state"] == "in_progress"
-            gate.let(1)
+            gate.open(1)
             await at.ben.until_state(*asked[1], "complete")
             while seen[-1]["queue_position"]:
                 seen.append(await stream.find("pending"))
-            gate.let(1)
+            gate.open(1)
             rest = await stream.rest()
     assert positions(seen) == [(2, 2), (1, 1), (0, 0)]
     assert rest[-1]["event_type"] == "message"
 
 
 async def test_pending_events_stop_with_the_first_piece_however_long_the_gap() -> None:
-    gate = Gate("one", "two")
+    gate = Gated("one", "two")
     async with site(gate, tick=0.01) as at:
         chat, ident = await at.ann.question()
         async with at.ann.events(chat, ident) as stream:
@@ -76,16 +77,16 @@ async def test_pending_events_stop_with_the_first_piece_however_long_the_gap() -
                 "queue_position": 0,
                 "queue_size": 0,
             }
-            gate.let(1)
+            gate.open(1)
             await stream.find("token")
             # Pings go on, each 15 ticks; no pending event comes between two of them.
             assert [(await stream.next() or {})["event_type"] for _ in range(2)] == ["ping"] * 2
-            gate.let(1)
+            gate.open(1)
             assert [one["event_type"] for one in await stream.rest()] == ["token", "message"]
 
 
 async def test_older_pings_are_events_whose_data_is_no_json() -> None:
-    gate = Gate("one")
+    gate = Gated("one")
     async with site(gate, tick=0.005, pings="event") as at:
         chat, ident = await at.ann.question()
         async with at.ann.events(chat, ident) as stream:
@@ -96,7 +97,7 @@ async def test_older_pings_are_events_whose_data_is_no_json() -> None:
 
 
 async def test_asking_again_cancels_what_waits_in_any_chat_but_drafts_of_one_parent() -> None:
-    gate = Gate("done")
+    gate = Gated("done")
     async with site(gate, tick=0.01, patience=0) as at:
         blocking = await at.ben.question()
         await at.ben.until_state(*blocking, "in_progress")
@@ -113,7 +114,7 @@ async def test_asking_again_cancels_what_waits_in_any_chat_but_drafts_of_one_par
         async with at.ann.events(*first) as stream:
             assert (await stream.find("pending"))["queue_position"] == 1
             second = (await at.ann.assist(other)).id
-            gate.let(2)
+            gate.open(2)
             await at.ann.until_state(chat, second, "complete")
             # The worker has dropped it; its stream says pending for ever.
             last = [await stream.find("pending") for _ in range(3)][-1]
@@ -121,7 +122,7 @@ async def test_asking_again_cancels_what_waits_in_any_chat_but_drafts_of_one_par
 
 
 async def test_a_full_queue_leaves_an_orphan_that_is_never_served() -> None:
-    gate = Gate("done")
+    gate = Gated("done")
     async with site(gate, tick=0.01, patience=0, queue_limit=1) as at:
         asked = [await at.ann.question()]
         await at.ann.until_state(*asked[0], "in_progress")
@@ -129,7 +130,7 @@ async def test_a_full_queue_leaves_an_orphan_that_is_never_served() -> None:
         chat = await at.cat.chat()
         refused = await at.cat.assist((await at.cat.prompt(chat, "Hi")).id)
         rows = (await at.cat.ask("GET", "/api/chat", chat_id=chat)).json["messages"]
-        gate.let(2)
+        gate.open(2)
         await at.ben.until_state(*asked[1], "complete")
         assert isinstance(rows, list)
         orphan = rows[-1]["id"]
@@ -169,13 +170,13 @@ async def test_the_rate_limit_ends_with_its_window() -> None:
 
 
 async def test_two_readers_share_the_events_out() -> None:
-    gate = Gate(*(f"{number} " for number in range(10)))
+    gate = Gated(*(f"{number} " for number in range(10)))
     async with site(gate, tick=0.01) as at:
         chat, ident = await at.ann.question()
         async with at.ann.events(chat, ident) as one, at.ann.native_events(chat, ident) as two:
             await one.find("pending")
             await two.find("pending")
-            gate.let(10)
+            gate.open(10)
             done, waiting = await asyncio.wait(
                 {asyncio.create_task(stream.rest()) for stream in (one, two)},
                 return_when=asyncio.FIRST_COMPLETED,
@@ -191,16 +192,16 @@ async def test_two_readers_share_the_events_out() -> None:
 
 
 async def test_a_reader_that_left_the_website_goes_on_eating() -> None:
-    gate = Gate(*(f"{number} " for number in range(10)))
+    gate = Gated(*(f"{number} " for number in range(10)))
     async with site(gate, tick=0.01) as at:
         chat, ident = await at.ann.question()
         async with at.ann.events(chat, ident) as stream:
-            gate.let(2)
+            gate.open(2)
             await stream.find("token")
         await until(lambda: at.server.open_streams == 0)
-        gate.let(2)
+        gate.open(2)
         async with at.ann.events(chat, ident) as stream:
-            gate.let(6)
+            gate.open(6)
             found = [await stream.find("token") for _ in range(3)]
             # The end was eaten as well: nothing more comes but pings.
             await at.ann.until_state(chat, ident, "complete")
@@ -210,26 +211,26 @@ async def test_a_reader_that_left_the_website_goes_on_eating() -> None:
 
 
 async def test_a_reader_that_comes_back_to_the_inference_server_loses_nothing() -> None:
-    gate = Gate("one ", "two ", "three")
+    gate = Gated("one ", "two ", "three")
     async with site(gate, tick=0.01) as at:
         chat, ident = await at.ann.question()
         async with at.ann.native_events(chat, ident) as stream:
-            gate.let(1)
+            gate.open(1)
             await stream.find("token")
         await until(lambda: at.server.open_streams == 0)
         async with at.ann.native_events(chat, ident) as stream:
-            gate.let(2)
+            gate.open(2)
             assert text(await stream.rest()) == "two three"
 
 
 async def test_an_answer_goes_on_without_readers_and_its_run_is_never_cancelled() -> None:
-    gate = Gate("one ", "two")
+    gate = Gated("one ", "two")
     async with site(gate) as at:
         chat, ident = await at.ann.question()
         async with at.ann.events(chat, ident) as stream:
-            gate.let(1)
+            gate.open(1)
             await stream.find("token")
-        gate.let(1)
+        gate.open(1)
         message = await at.ann.until_state(chat, ident, "complete")
         assert message["content"] == "one two"
         assert at.counts() == {"started": 1, "finished": 1, "cancelled": 0, "running": 0}
@@ -242,37 +243,37 @@ async def test_an_answer_that_nobody_reads_is_given_after_a_while() -> None:
 
 
 async def test_deleting_a_chat_that_is_answered_stalls_its_stream_and_loses_the_worker() -> None:
-    gate = Gate("one ", "two")
+    gate = Gated("one ", "two")
     async with site(gate, tick=0.02, slots=3, patience=0) as at:
         doomed = await at.ann.question()
         begun = await at.ben.question()
         async with at.ann.events(*doomed) as stream, at.ben.events(*begun) as other:
-            gate.let(2)
+            gate.open(2)
             await stream.find("token")
             await other.find("token")
             unbegun = await at.cat.question()
             await at.cat.until_state(*unbegun, "in_progress")
             assert (await at.ann.ask("DELETE", "/api/chat", chat_id=doomed[0])).status == 200
-            gate.let(1)
+            gate.open(1)
             assert (await stream.find("token"))["text"] == "two"
             error = await other.find("error")
             assert (await stream.next() or {})["event_type"] == "ping"
         assert error["error"] == "Aborted due to worker error."
         assert (await at.ben.message(*begun))["state"] == "aborted_by_worker"
-        gate.let(2)
+        gate.open(2)
         await at.cat.until_state(*unbegun, "complete")
         # What had not begun was put back and begun once more when the worker was there again.
         assert at.counts() == {"started": 4, "finished": 2, "cancelled": 2, "running": 0}
 
 
 async def test_deleting_a_chat_that_waits_loses_the_worker_when_its_turn_comes() -> None:
-    gate = Gate("done")
+    gate = Gated("done")
     async with site(gate, tick=0.02, patience=0) as at:
         first = await at.ann.question()
         await at.ann.until_state(*first, "in_progress")
         waiting, last = await at.ben.question(), await at.cat.question()
         assert (await at.ben.ask("DELETE", "/api/chat", chat_id=waiting[0])).status == 200
-        gate.let(2)
+        gate.open(2)
         await at.ann.until_state(*first, "complete")
         assert (await at.cat.message(*last))["state"] == "pending"
         await at.cat.until_state(*last, "complete")
@@ -288,14 +289,14 @@ async def test_values_that_the_model_server_refuses_end_in_a_timeout() -> None:
 
 
 async def test_a_message_that_waited_too_long_is_refused_when_its_turn_comes() -> None:
-    gate = Gate("done")
+    gate = Gated("done")
     async with site(gate, tick=0.002, patience=0) as at:
         first, second = await at.ann.question(), await at.ben.question()
         async with at.ben.events(*second) as stream:
             assert (await stream.find("pending"))["queue_position"] == 1
             while (await stream.find("pending"))["queue_position"]:
                 pass  # after 60 ticks the place is not known any more
-            gate.let(1)
+            gate.open(1)
             assert (await stream.find("error"))["error"] == "Timeout"
         assert (await at.ann.message(*first))["state"] == "complete"
 
@@ -368,7 +369,7 @@ async def test_the_site_rounds_seeds_and_the_stream_does_not() -> None:
 
 
 async def test_the_sandbox_closes_while_messages_wait_and_streams_are_open() -> None:
-    gate = Gate("never")
+    gate = Gated("never")
     async with site(gate, tick=0.01, patience=60) as at:
         asked = [await at.ann.question(), await at.ben.question()]
         async with at.ann.events(*asked[0]) as stream, at.ben.events(*asked[1]) as other:

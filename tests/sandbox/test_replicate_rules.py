@@ -17,10 +17,10 @@ from penstock.sandbox.script import Fixed, ModelFailure, Prompt, Said, Thought
 from tests.sandbox.replicate_service import (
     LLAMA_3,
     VERSION,
-    Gated,
     Serve,
     serving,
 )
+from tests.sandbox.speaking import Gated
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ import pytest
 from penstock.sandbox.replicate.channel import Channel, Event, frame
 from penstock.sandbox.script import Fixed
 from tests.sandbox.replicate_service import (
-    Gated,
     Serve,
     serving,
 )
+from tests.sandbox.speaking import Gated
 
 
 @pytest.fixture

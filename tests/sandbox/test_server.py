@@ -4,7 +4,7 @@ import asyncio
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 
 import aiohttp
@@ -14,25 +14,11 @@ from aiohttp import web
 import penstock.sandbox
 from penstock.sandbox import SANDBOX_PROVIDERS, Sandbox
 from penstock.sandbox.run import Run
-from penstock.sandbox.script import End, Fixed, Message, ModelFailure, Prompt, Said, Script
+from penstock.sandbox.script import End, Fixed, Message, Prompt, Script
 from penstock.sandbox.server import LOG_LENGTH, STATE_PATH, Options, Server, reply
+from tests.sandbox.speaking import Bell, Failing, until
 
 PROMPT = Prompt(messages=(Message("user", "Say it"),))
-
-
-class Bell:
-    """A script that says a piece each time it is rung."""
-
-    def __init__(self) -> None:
-        self.rung: asyncio.Queue[Said] = asyncio.Queue()
-        self.closed = False
-
-    async def pieces(self, prompt: Prompt) -> AsyncGenerator[Said, None]:
-        try:
-            while True:
-                yield await self.rung.get()
-        finally:
-            self.closed = True
 
 
 class Plain(Server):
@@ -82,13 +68,6 @@ def plain_server(monkeypatch: pytest.MonkeyPatch) -> None:
 async def client() -> AsyncIterator[aiohttp.ClientSession]:
     async with aiohttp.ClientSession() as session:
         yield session
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    """Wait until it holds, for two seconds at most."""
-    async with asyncio.timeout(2):
-        while not holds():
-            await asyncio.sleep(0.002)
 
 
 def counts(sandbox: Sandbox, name: str = "plain") -> dict[str, int]:
@@ -264,12 +243,7 @@ async def test_a_run_ends_at_a_stop_text_that_spans_pieces() -> None:
 
 
 async def test_a_failing_model_ends_the_run_with_its_reason() -> None:
-    class Broken:
-        async def pieces(self, prompt: Prompt) -> AsyncGenerator[Said, None]:
-            yield "a"
-            raise ModelFailure("no memory left", 507)
-
-    run = await run_of(Broken())
+    run = await run_of(Failing("a", reason="no memory left", status=507))
     assert (run.text, run.state, run.finish) == ("a", "failed", None)
     assert run.failure is not None
     assert (run.failure.message, run.failure.status) == ("no memory left", 507)

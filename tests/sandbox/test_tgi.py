@@ -2,14 +2,15 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 
 import aiohttp
 import pytest
 
 from penstock.sandbox import Sandbox
-from penstock.sandbox.script import End, Fixed, ModelFailure, Prompt, Said, Thought
+from penstock.sandbox.script import End, Fixed, Prompt, Said, Thought
 from penstock.sandbox.tgi_frames import Call, Limits, Parameters, invalid, parse_call
+from tests.sandbox.speaking import Failing, until
 
 WORDS = [" one", " two", " three"]
 
@@ -165,12 +166,6 @@ class Waiting:
         await asyncio.Event().wait()
 
 
-async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(2):
-        while not holds():
-            await asyncio.sleep(0.002)
-
-
 async def test_no_free_slot_is_overload_and_leaving_frees_it(
     client: aiohttp.ClientSession,
 ) -> None:
@@ -205,28 +200,15 @@ async def test_silence_is_broken_by_comments(client: aiohttp.ClientSession) -> N
     assert body.startswith(b'data:{"token"')
 
 
-class Failing:
-    """Says some pieces and fails."""
-
-    def __init__(self, *pieces: str, status: int | None = None) -> None:
-        self._said = pieces
-        self._status = status
-
-    async def pieces(self, prompt: Prompt) -> AsyncGenerator[Said, None]:
-        for one in self._said:
-            yield one
-        raise ModelFailure("CUDA out of memory", self._status)
-
-
 @pytest.mark.parametrize(
     ("script", "status", "told", "kind"),
     [
-        (Failing(" a"), 424, "Request failed during generation: CUDA out of memory", "generation"),
+        (Failing(" a"), 424, "Request failed during generation: out of memory", "generation"),
         (Failing(status=503), 429, "Model is overloaded", "overloaded"),
         (
             Failing(" a", status=503),
             424,
-            "Request failed during generation: CUDA out of memory",
+            "Request failed during generation: out of memory",
             "generation",
         ),
     ],
