@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 import sys
 import time
-import traceback
 import urllib.request
 from collections.abc import Callable
 from typing import NamedTuple
+
+from tests.foreign.telling import tell
 
 MODEL = "openai_compatible/sandbox-model"
 CHATUI = "chatui/Qwen/Qwen3-8B"
@@ -67,17 +68,8 @@ class Place(NamedTuple):
 
 
 def run(*tasks: Callable[[Place], object]) -> None:
-    """Run all tasks and print what they found; one that fails is told as its traceback."""
-    place = Place(**json.loads(sys.argv[1]))
-    found: dict[str, object] = {}
-    for task in tasks:
-        try:
-            found[task.__name__] = task(place)
-        except BaseException:
-            found[task.__name__] = {"failed": traceback.format_exc()}
-            if not isinstance(sys.exc_info()[1], Exception):
-                raise
-    json.dump(found, sys.stdout)
+    """Run all tasks and print what they found."""
+    tell(Place(**json.loads(sys.argv[1])), tasks)
 
 
 def under_way(place: Place, backend: str) -> int:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 import sys
-import traceback
 from collections.abc import Callable
 from typing import NamedTuple
+
+from tests.foreign.telling import tell
 
 CHAT = "meta/meta-llama-3-8b-instruct"
 VERSIONED = "meta/llama-2-70b-chat"
@@ -17,6 +18,7 @@ TEXT = "replicate/hello-world"
 FILES = "sandbox/pictures"
 DEPLOYMENT = "sandbox/chat"
 QUESTION = "naïve café, 日本語 🦜\n two  spaces"
+ASKED = {"prompt": QUESTION}
 LONG = "word " * 200
 NO_VERSION = "0" * 64
 
@@ -41,14 +43,5 @@ class Servers(NamedTuple):
 
 
 def run(*tasks: Callable[[Servers], object]) -> None:
-    """Run all tasks and print what they found; one that fails is told as its traceback."""
-    servers = Servers(**json.loads(sys.argv[1]))
-    found: dict[str, object] = {}
-    for task in tasks:
-        try:
-            found[task.__name__] = task(servers)
-        except BaseException:
-            found[task.__name__] = {"failed": traceback.format_exc()}
-            if not isinstance(sys.exc_info()[1], Exception):
-                raise
-    json.dump(found, sys.stdout)
+    """Run all tasks and print what they found."""
+    tell(Servers(**json.loads(sys.argv[1])), tasks)

@@ -13,6 +13,7 @@ from replicate.exceptions import ModelError, ReplicateError
 from replicate.pagination import async_paginate, paginate
 
 from tests.foreign.driving import (
+    ASKED,
     CHAT,
     DEPLOYMENT,
     FILES,
@@ -24,8 +25,6 @@ from tests.foreign.driving import (
     Servers,
     run,
 )
-
-ASKED = {"prompt": QUESTION}
 
 
 def of(url: str, servers: Servers, **more: Any) -> Client:

@@ -13,6 +13,7 @@ from replicate import APIStatusError, AsyncReplicate, Replicate
 from replicate.exceptions import ModelError
 
 from tests.foreign.driving import (
+    ASKED,
     CHAT,
     DEPLOYMENT,
     FILES,
@@ -25,7 +26,6 @@ from tests.foreign.driving import (
     run,
 )
 
-ASKED = {"prompt": QUESTION}
 OWNED = dict(zip(("model_owner", "model_name"), CHAT.split("/"), strict=True))
 VERSIONED_BY = dict(zip(("model_owner", "model_name"), VERSIONED.split("/"), strict=True))
 DEPLOYED = dict(zip(("deployment_owner", "deployment_name"), DEPLOYMENT.split("/"), strict=True))
