@@ -17,6 +17,7 @@ from aiohttp import web
 
 from penstock.sandbox import Sandbox
 from penstock.sandbox.script import ModelFailure, Prompt, Said
+from penstock.transport import Session
 
 
 @dataclass
@@ -150,6 +151,18 @@ def running(sandbox: Sandbox, name: str) -> int:
     runs: Any = sandbox.state(name)["runs"]
     count: int = runs["running"]
     return count
+
+
+@asynccontextmanager
+async def leaving_nothing(sandbox: Sandbox, name: str) -> AsyncIterator[Session]:
+    """A session, and at its end the proof that nothing is open here or left there."""
+    async with Session() as session:
+        yield session
+        assert await session.outbox.drain() == []
+        assert session.outbox.failed == []
+        assert session.open_connections == 0
+    assert left(sandbox, name) == []
+    await until(lambda: running(sandbox, name) == 0)
 
 
 async def cancelled(work: asyncio.Task[Any]) -> None:
