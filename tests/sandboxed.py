@@ -10,16 +10,19 @@ from threading import Thread
 import msgspec
 
 from penstock.sandbox import Sandbox
-from penstock.sandbox.script import ModelFailure, Prompt, Said, cut_tokens
+from penstock.sandbox.script import ModelFailure, Prompt, Said, Thought, cut_tokens
 from penstock.sandbox.server import State
 
 NAMES = ("allenai", "openassistant", "h2o", "chatui", "replicate", "openai")
 
 
 class Speaker:
-    """Echoes; ``FAIL`` breaks off, ``HOLD`` speaks until it is stopped."""
+    """Echoes; ``THINK`` thinks before, ``FAIL`` breaks off, ``HOLD`` goes on until stopped."""
 
     async def pieces(self, prompt: Prompt) -> AsyncGenerator[Said, None]:
+        if "THINK" in prompt.question:
+            yield Thought("Let me ")
+            yield Thought("see.")
         for piece in cut_tokens(prompt.question):
             yield piece
         if "FAIL" in prompt.question:

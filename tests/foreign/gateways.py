@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from threading import Thread
@@ -12,9 +12,9 @@ from typing import Any
 from penstock.config.gateway import GatewayKey, GatewaySettings
 from penstock.gateway.keys import hash_of
 from penstock.sandbox import Sandbox
-from penstock.sandbox.script import ModelFailure, Prompt, Said, Thought, cut_tokens
 from tests.foreign.asking import ARGUMENTS, FAULTS, Place
 from tests.gateway.running import running_gateway
+from tests.sandboxed import Speaker
 
 KEY = "pk-of-the-clients-in-this-test"
 BACKENDS = ("openai", "h2o", "chatui", "allenai", "replicate")
@@ -23,22 +23,6 @@ OPTIONS: Mapping[str, Mapping[str, object]] = {
     "openai": {"tool_calls": [{"name": "weather", "arguments": ARGUMENTS, "when": "weather"}]},
     THROTTLED: {"throttled": 1},
 }
-
-
-class Speaker:
-    """Echoes; ``THINK`` thinks before, ``FAIL`` breaks off, ``HOLD`` goes on until stopped."""
-
-    async def pieces(self, prompt: Prompt) -> AsyncGenerator[Said, None]:
-        if "THINK" in prompt.question:
-            yield Thought("Let me ")
-            yield Thought("see.")
-        for piece in cut_tokens(prompt.question):
-            yield piece
-        if "FAIL" in prompt.question:
-            raise ModelFailure("out of memory")
-        while "HOLD" in prompt.question:
-            yield " on"
-            await asyncio.sleep(0.01)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from aiohttp import web
 from penstock.sandbox import Sandbox
 from penstock.sandbox.script import ModelFailure, Prompt, Said
 from penstock.transport import Session
+from tests.served import served
 
 
 @dataclass
@@ -187,15 +188,8 @@ async def stage() -> AsyncIterator[Stage]:
     server = Stage()
     application = web.Application(client_max_size=4 << 20)
     application.router.add_route("*", "/{tail:.*}", server.handle)
-    runner = web.AppRunner(application, handler_cancellation=True, shutdown_timeout=0.1)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        server.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    async with served(application, cancelling=True) as server.url:
         yield server
-    finally:
-        await runner.cleanup()
 
 
 class Held:

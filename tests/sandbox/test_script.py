@@ -25,6 +25,7 @@ from penstock.sandbox.script import (
     cut_tokens,
 )
 from penstock.sandbox.texts import CODE, LOREM, MULTILINGUAL
+from tests.served import served
 
 ASKED = Prompt(
     messages=(
@@ -154,13 +155,8 @@ async def upstream(body: bytes, status: int = 200) -> AsyncIterator[tuple[str, l
 
     app = web.Application()
     app.router.add_post("/v1/chat/completions", answer)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}", asked
-    finally:
-        await runner.cleanup()
+    async with served(app) as url:
+        yield url, asked
 
 
 def chunk(**delta: str) -> bytes:

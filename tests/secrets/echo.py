@@ -15,6 +15,8 @@ from urllib.parse import quote
 
 from aiohttp import web
 
+from tests.served import served
+
 Form = Callable[[str], tuple[str, str]]
 """What was sent -> a body and its content type."""
 
@@ -85,15 +87,8 @@ async def echo() -> AsyncIterator[Echo]:
     server = Echo()
     application = web.Application()
     application.router.add_route("*", "/{rest:.*}", server.answer)
-    runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        server.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    async with served(application) as server.url:
         yield server
-    finally:
-        await runner.cleanup()
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from penstock.sandbox.script import Prompt, Said
 from penstock.testing.record import Recorded, Recorder
 from penstock.testing.replay import load_case, replay_cases
 from penstock.testing.replay.case import ExpectedError
+from tests.served import served
 
 MODELS = {
     "allenai": "Olmo-3-7B-Instruct",
@@ -152,19 +153,11 @@ async def test_paths_below_a_prefix_are_the_protocols_own(tmp_path: Path) -> Non
 
         app = web.Application()
         app.router.add_route("*", "/deep/{rest:.*}", forward)
-        runner = web.AppRunner(app)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        port = runner.addresses[0][1]
-        try:
-            async with Recorder(f"http://127.0.0.1:{port}/deep", tmp_path) as recording:
-                settings = {"cog": {"base_url": recording.url}}
-                async with Client(config=Settings(), providers=settings) as asking:
-                    with pytest.raises(PenstockError):
-                        await asking.complete("cog/", "Hello")
-        finally:
-            await runner.cleanup()
+        async with served(app) as url, Recorder(f"{url}/deep", tmp_path) as recording:
+            settings = {"cog": {"base_url": recording.url}}
+            async with Client(config=Settings(), providers=settings) as asking:
+                with pytest.raises(PenstockError):
+                    await asking.complete("cog/", "Hello")
     (case,) = (load_case(case.path) for case in recording.cases)
     assert case.provider == "cog"
     assert case.exchanges[0].request.path == "/predictions"
