@@ -42,6 +42,7 @@ ROUTES = frozenset(
 SOON = 0.1
 """Seconds until what was noted is counted."""
 MOST_NOTED = 100
+"""Records that may wait to be counted."""
 
 Ended = tuple[Exchange, float]
 """A request that ended, and when."""
@@ -110,12 +111,16 @@ class View:
         """
         if not self._soon:
             self._soon = True
-            asyncio.get_running_loop().call_later(SOON, self.settle)
+            asyncio.get_running_loop().call_later(SOON, self._settle_soon)
         self._noted.append((exchange, now))
+
+    def _settle_soon(self) -> None:
+        self._soon = False
+        self.settle()
 
     def settle(self) -> None:
         """Count what was noted so far."""
-        noted, self._noted, self._soon = self._noted, [], False
+        noted, self._noted = self._noted, []
         for each in noted:
             match each:
                 case (exchange, now):
