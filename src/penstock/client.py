@@ -6,14 +6,13 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from os import PathLike
-from typing import Any, Self, TypedDict, Unpack, get_type_hints
-from urllib.parse import urlsplit
+from typing import Any, Self, TypedDict, Unpack
 
 import msgspec
 
 from penstock.config import Settings, load
-from penstock.cookies import cookies_for
-from penstock.errors import BadRequestError, ConfigError, MissingAuthError, PenstockError
+from penstock.configs import mapping_of, merged, with_site_session
+from penstock.errors import BadRequestError, ConfigError, PenstockError
 from penstock.keeper import leave_of
 from penstock.observe import Observer, silent
 from penstock.prompts import Media, parse_messages
@@ -35,7 +34,6 @@ from penstock.types import (
     Tool,
     united,
 )
-from penstock.wire.request import base_url_of
 
 _log = logging.getLogger("penstock.client")
 
@@ -119,8 +117,8 @@ class Client:
         self._own_session = session is None
         self._timeouts = None if timeout is None else Timeouts.of(timeout)
         self._configs = dict(self.settings.providers)
-        for name, given in _mapping("providers", providers or {}).items():
-            self._configs[name] = self._merged(name, given)
+        for name, given in mapping_of("providers", providers or {}).items():
+            self._configs[name] = merged(name, given, self._configs.get(name))
         self._providers: dict[str, Provider] = {}
         self._resolved: dict[str, tuple[str, str]] = {}
         self._limited: dict[tuple[str, frozenset[tuple[str, float | None]]], Provider] = {}
@@ -415,82 +413,8 @@ class Client:
                 param="base_url",
             )
         if entry is not None and entry.site_session:
-            config = self._with_session(config)
+            config = with_site_session(config, self.settings.cookies_file)
         return config if self._timeouts is None else config.with_(timeouts=self._timeouts)
-
-    def _with_session(self, config: ProviderConfig) -> ProviderConfig:
-        """``config`` with the site's cookies from the cookie file, if it has no credential."""
-        if config.cookies or config.api_key or config.options:
-            return config
-        file = self.settings.cookies_file
-        if file is None and config.headers:  # they may hold the session
-            return config
-        if file is None:
-            variable = f"PENSTOCK_{config.name.upper()}_API_KEY"
-            raise MissingAuthError(
-                f"the session of an account is missing; set cookies or api_key in [providers."
-                f"{config.name}] of penstock.toml, the variable {variable}, or name a cookie file "
-                "in PENSTOCK_COOKIES",
-                provider=config.name,
-                param="cookies",
-            )
-        host = urlsplit(config.base_url or "").hostname or ""
-        cookies = cookies_for(host, file)
-        if not cookies:
-            raise MissingAuthError(
-                f"the cookie file {file} holds no cookies of {host}; export them while logged in",
-                provider=config.name,
-                param="cookies",
-            )
-        return config.with_(cookies=cookies)
-
-    def _merged(self, name: str, given: ProviderConfig | Mapping[str, Any]) -> ProviderConfig:
-        """What the arguments say over what was configured.
-
-        A credential that was configured for one address does not travel to another.
-
-        Raises:
-            ConfigError: it is no configuration; the place in the argument is named.
-        """
-        if isinstance(given, ProviderConfig):
-            return given
-        place = f"providers[{name!r}]"
-        fields = dict(_mapping(place, given))
-        base = self._configs.get(name) or ProviderConfig(name=name)
-        try:
-            if "timeout" in fields:
-                fields["timeouts"] = Timeouts.of(fields.pop("timeout"))
-            _check_fields(place, fields)
-            if fields.get("base_url") is not None:
-                fields["base_url"] = base_url_of(fields["base_url"])
-                if fields["base_url"] != base.base_url:
-                    base = base.with_(api_key=None, cookies={}, headers={}, options={})
-        except BadRequestError as error:
-            raise ConfigError(f"{place}: {error.message}", provider=name) from None
-        return base.with_(**fields)
-
-
-_FIELDS = {name: type_ for name, type_ in get_type_hints(ProviderConfig).items() if name != "name"}
-
-
-def _mapping(place: str, given: object) -> Mapping[str, Any]:
-    if isinstance(given, Mapping):
-        return given
-    fields = "each provider's name and configuration" if place == "providers" else "its settings"
-    raise ConfigError(f"{place} must be a mapping that holds {fields}, not {type(given).__name__}")
-
-
-def _check_fields(place: str, fields: Mapping[str, Any]) -> None:
-    for field, value in fields.items():
-        problem = f"has no setting; known are {', '.join(_FIELDS)} and timeout"
-        if field in _FIELDS:
-            try:
-                msgspec.convert(value, _FIELDS[field])
-            except msgspec.ValidationError:
-                problem = "has the wrong type"
-            else:
-                continue
-        raise ConfigError(f"{place}[{field!r}] {problem}")
 
 
 def _check_owner(provider: Provider, conversation: Conversation) -> None:
