@@ -52,7 +52,8 @@ def end(
     tokens: int = 21,
 ) -> None:
     committed = first is not None
-    record = AttemptEnded("r", target, 1, 0.0, kind, first, duration, tokens, None, committed)
+    now = board._clock()
+    record = AttemptEnded("r", target, 1, now, kind, first, duration, tokens, None, committed)
     board.ended(record)
 
 

@@ -22,7 +22,7 @@ from time import monotonic
 import msgspec
 
 from penstock.config.gateway import Limits
-from penstock.errors import PenstockError
+from penstock.errors import PenstockError, StreamCancelledError
 from penstock.gateway.errors import failure_of, refusal
 from penstock.gateway.exchange import Exchange
 from penstock.gateway.http import JSON, ClientGone, Header, Receive, Send, respond
@@ -106,7 +106,9 @@ class Answer:
                         self._watcher = None  # it holds this answer: no ring
         except BaseExceptionGroup as failures:
             self._note_route(self._streams[0])
-            raise _only(failures) from None
+            only = _only(failures)
+            # What a server may make of writing to a caller who has left.
+            raise (ClientGone() if isinstance(only, OSError) else only) from None
 
     def _begin_watch(self, group: asyncio.TaskGroup, receive: Receive) -> None:
         self._watcher = group.create_task(self._watch(receive))
@@ -163,6 +165,7 @@ class Answer:
                     self._sending = self._sent_at = monotonic()
                     await send({"type": "http.response.body", "body": data, "more_body": True})
                     self._sending = None
+        raise StreamCancelledError("the answer was left before its end")
 
     def _note_content(self, batch: Sequence[Event]) -> None:
         """Note the pieces of ``batch``, and the instant if the first is among them."""

@@ -231,6 +231,7 @@ class Gateway:
             await send({"type": "lifespan.startup.complete"})
             await receive()
             watcher.cancel()
+        self._clients.tasks = None
         await self.aclose()
         await send({"type": "lifespan.shutdown.complete"})
 
@@ -380,9 +381,9 @@ class Gateway:
         try:
             await answer.run(receive, send)
         finally:
-            self._clients.give_back(client)
             settle(exchange, asked, taken)
             self._under_way.discard(answer)
+            self._clients.give_back(client)
 
     async def _models(self, exchange: Exchange, receive: Receive, send: Send) -> None:
         listed = await self.catalogue.models()

@@ -27,7 +27,7 @@ class Clients:
 
     Attributes:
         current: who answers from now on.
-        tasks: where a client that was replaced is closed; without it such a one stays open.
+        tasks: where a client that was replaced is closed; without it that is left to ``aclose``.
     """
 
     def __init__(self, client: Client, observer: Observer) -> None:
@@ -65,12 +65,13 @@ class Clients:
             self._retire(client)
 
     async def aclose(self) -> None:
-        """Close the client of the moment; what it leaves behind is told to the log."""
-        await _close(self.current)
+        """Close all of them, also while they answer; what they leave behind is told to the log."""
+        for client in {self.current, *self._answers}:
+            await _close(client)
 
     def _retire(self, client: Client) -> None:
-        self._answers.pop(client, None)
         if self.tasks is not None:
+            self._answers.pop(client, None)
             self.tasks.create_task(_close(client))
 
 

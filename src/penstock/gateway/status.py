@@ -181,7 +181,7 @@ class Board:
         if record.kind in NAMELESS and not known:
             del self._targets[record.target]
             return
-        point = target.hour.at(int(self._clock() // STEP))
+        point = target.hour.at(int(record.at // STEP))
         point[_REQUESTS] += 1
         point[_ERRORS] += failed
         if (first := record.first_content_s) is None:

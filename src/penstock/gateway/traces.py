@@ -61,7 +61,7 @@ class Traces:
         from opentelemetry.propagate import extract
         from opentelemetry.trace import SpanKind, set_span_in_context
 
-        ahead = time.time() - now
+        ahead = time.time() - time.monotonic()
         headers = {
             name.decode("latin-1"): value.decode("latin-1")
             for name, value in exchange.headers.items()

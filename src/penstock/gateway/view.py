@@ -9,6 +9,7 @@ A view is the observer of the gateway's client and hears of requests from the ga
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from time import monotonic, time
 from typing import Protocol
 
@@ -85,8 +86,8 @@ class View:
         self._siblings = siblings
         self._began = monotonic()
         self._gateway: Watched | None = None
-        self._noted: list[Record | Ended] = []
-        self._soon = False
+        self._noted: deque[Record | Ended] = deque()
+        self._soon: asyncio.AbstractEventLoop | None = None  # where it is to be counted
 
     def attach(self, gateway: Watched) -> None:
         """Look at this gateway, also each time when it is configured anew."""
@@ -100,29 +101,32 @@ class View:
 
     def __call__(self, record: Record) -> None:
         """Take note of a record of the router."""
-        self._noted.append(record)
-        if len(self._noted) >= MOST_NOTED:
-            self.settle()
+        self._note(record)
 
     def ended(self, exchange: Exchange, now: float) -> None:
         """Take note of a request that ended: it is counted soon, with others.
 
         To count many at a time costs a fourth of what it costs to count each when it ends.
         """
-        if not self._soon:
-            self._soon = True
-            asyncio.get_running_loop().call_later(SOON, self._settle_soon)
-        self._noted.append((exchange, now))
+        loop = asyncio.get_running_loop()
+        if self._soon is not loop:
+            self._soon = loop
+            loop.call_later(SOON, self._settle_soon)
+        self._note((exchange, now))
+
+    def _note(self, what: Record | Ended) -> None:
+        self._noted.append(what)
+        if len(self._noted) >= MOST_NOTED:
+            self.settle()
 
     def _settle_soon(self) -> None:
-        self._soon = False
+        self._soon = None
         self.settle()
 
     def settle(self) -> None:
         """Count what was noted so far."""
-        noted, self._noted = self._noted, []
-        for each in noted:
-            match each:
+        while self._noted:
+            match each := self._noted.popleft():
                 case (exchange, now):
                     route = route_of(exchange.path)
                     self.metrics.request(exchange, route, now)

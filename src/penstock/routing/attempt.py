@@ -232,7 +232,9 @@ class Attempt:
 
 
 def _only_begins(batch: Batch) -> bool:
-    return not batch or (type(batch[-1]) is Started and all(type(e) is Started for e in batch))
+    return not batch or (
+        type(batch[-1]) is Started and all(type(event) is Started for event in batch)
+    )
 
 
 def _used(usage: Usage | None) -> float | None:

@@ -282,10 +282,11 @@ class Routed:
 class _Batches:
     """The batches of a ``Routed``. They own nothing."""
 
-    __slots__ = ("_routed",)
+    __slots__ = ("_broken", "_routed")
 
     def __init__(self, routed: Routed) -> None:
         self._routed = routed
+        self._broken = False
 
     def __aiter__(self) -> Self:
         return self
@@ -294,10 +295,10 @@ class _Batches:
         routed = self._routed
         attempt = routed.answering
         try:
+            if self._broken or (attempt is not None and attempt.finished is not None):
+                raise StopAsyncIteration
             if attempt is None:
                 return await routed.first()
-            if attempt.finished is not None:
-                raise StopAsyncIteration
             batches = attempt.batches
             if batches is None:
                 raise StreamCancelledError("the answer was left before its end")
@@ -307,6 +308,7 @@ class _Batches:
             except StopAsyncIteration:
                 raise attempt.endless() from None
         except PenstockError as error:
+            self._broken = True
             routed.note(error)
             raise
         attempt.pieces += len(batch)

@@ -257,7 +257,7 @@ class Session:
         if self._closed:
             raise BadRequestError("this session is closed")
         chosen = proxy or self._config.proxy
-        if chosen is None or (proxy is None and is_direct(host, self._config.no_proxy)):
+        if not chosen or (not proxy and is_direct(host, self._config.no_proxy)):
             return self._pooled("", None), {}
         scheme = proxy_scheme(chosen)
         self.hush(credentials_of_url(chosen))

@@ -117,8 +117,9 @@ class OpenAICompatibleProvider(Stateless):
             whole = not request.stream and response.content_type != "text/event-stream"
             if not whole and response.content_type != "application/json":
                 return call.pump(response, ChatDecoder(self.name))
-            with nullcontext() if response.here else call.limits.step():
-                body = await response.read()
+        with nullcontext() if response.here else call.limits.step():
+            body = await response.read()
+        with self._door.reading():
             return _once(decode_completion(body, self.name))
 
     async def models(self) -> Sequence[ModelInfo]:
