@@ -222,3 +222,56 @@ async def test_a_caller_who_leaves_ends_every_upstream(stream: bool) -> None:
         with pytest.raises(ClientGone):
             await answer.run(receive, send)
     assert behind.open == 0
+
+
+async def test_an_answer_that_is_ended_while_it_is_opened_is_told() -> None:
+    opening, opened = asyncio.Event(), asyncio.Event()
+
+    @asynccontextmanager
+    async def slow() -> AsyncIterator[AsyncIterator[Sequence[Event]]]:
+        opening.set()
+        await opened.wait()
+        yield Upstreams()._said([[Text("never")]])
+
+    answer, messages = single(AnswerStream(slow, provider="p", model="m"))
+    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        group.create_task(answer.run(never, messages.send))
+        await opening.wait()
+        await answer.stop()
+        opened.set()
+    assert [message.get("status") for message in messages.sent] == [503, None]
+
+
+async def test_a_server_that_cannot_write_says_that_the_caller_left() -> None:
+    async def send(_: MutableMapping[str, Any]) -> None:
+        raise BrokenPipeError
+
+    behind = Upstreams()
+    answer, _ = single(behind.stream([[Text("a")]]))
+    with pytest.raises(ClientGone):
+        await answer.run(never, send)
+    assert behind.open == 0
+
+
+class Messages:
+    """What goes out."""
+
+    def __init__(self) -> None:
+        self.sent: list[MutableMapping[str, Any]] = []
+
+    async def send(self, message: MutableMapping[str, Any]) -> None:
+        self.sent.append(message)
+
+
+async def never() -> MutableMapping[str, Any]:
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+def single(stream: AnswerStream) -> tuple[Answer, Messages]:
+    """An answer of one streamed choice."""
+    scope = {"method": "POST", "path": "/v1/chat/completions", "headers": []}
+    request = ChatRequest(model="p/m", messages=(Message("user", "Hello"),))
+    writer = ChatWriter("chatcmpl-1", "p/m", 17, usage=False)
+    asked = Asked(request=request, stream=True)
+    return Answer(Exchange(scope, 0.0), asked, writer, [stream], Limits()), Messages()

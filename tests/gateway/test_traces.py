@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -19,7 +21,7 @@ from penstock.gateway.traces import MOST, Traces
 from penstock.observe import AttemptEnded
 from penstock.sandbox import Sandbox
 from tests.gateway.running import Running, running_gateway
-from tests.gateway.test_metrics import MODEL, OTHER, POOLED, quiet
+from tests.gateway.test_metrics import MODEL, OTHER, POOLED, quiet, until
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -156,6 +158,7 @@ def test_tries_that_end_after_their_request_fill_nothing() -> None:
 def test_without_a_provider_nothing_is_imported_or_kept() -> None:
     program = """
 import sys
+import time
 from penstock.gateway.app import Gateway
 from penstock.gateway.traces import Traces
 from penstock.gateway.exchange import Exchange
@@ -176,3 +179,16 @@ assert traces._tries == {}
         [sys.executable, "-c", program], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+async def test_a_span_ends_when_its_request_did_however_late_it_is_made(
+    gateway: Running, spans: InMemorySpanExporter
+) -> None:
+    await gateway.stream(MODEL, "One two three")
+    await until(lambda: not gateway.gateway.open_streams)
+    ended = time.time_ns()
+    await asyncio.sleep(0.03)
+    gateway.gateway.view.settle()
+    *_, request = spans.get_finished_spans()
+    assert request.end_time is not None
+    assert request.end_time < ended + 10_000_000

@@ -96,6 +96,19 @@ async def test_after_the_first_piece_a_failure_is_raised() -> None:
     stage.nothing_left()
 
 
+async def test_after_a_failure_there_is_nothing_more() -> None:
+    stage = Stage({"a": [["Hel", OverloadedError("full")]]})
+    async with stage.router.stream("a/m", REQUEST, request_id="r1") as batches:
+        assert text_of(await anext(batches)) == "Hel"
+        with pytest.raises(OverloadedError):
+            await anext(batches)
+        with pytest.raises(StopAsyncIteration):
+            await anext(batches)
+    (end,) = stage.told(AttemptEnded)
+    assert end.kind == "overloaded"
+    stage.nothing_left()
+
+
 async def test_waiting_is_handed_on_and_does_not_commit() -> None:
     queue = Waiting("queue", position=2)
     stage = Stage({"a": [[queue, OverloadedError("gave up")]], "b": [["fine"]]})

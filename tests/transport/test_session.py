@@ -340,6 +340,19 @@ async def test_no_proxy_hosts_are_reached_directly() -> None:
             assert await fetch(server.url, session=session) == b"direct"
 
 
+async def test_an_empty_proxy_is_none() -> None:
+    async def handler(peer: Peer) -> None:
+        await peer.request()
+        await peer.answer(b"direct")
+
+    async with scripted(handler) as server:
+        config = SessionConfig(proxy="http://127.0.0.1:9", no_proxy=("127.0.0.1",))
+        async with Session(config) as session:
+            request = HttpRequest(method="GET", url=server.url)
+            _, body = await session.fetch(request, Limits(Timeouts()), proxy="")
+    assert body == b"direct"
+
+
 async def test_a_proxy_that_refuses_is_named_without_its_password() -> None:
     """threats.md row 9."""
 

@@ -210,6 +210,18 @@ async def test_a_server_that_ignores_stream_is_understood(session: Session) -> N
     assert events[1:] == [Text("whole"), Finished("stop")]
 
 
+async def test_a_body_that_breaks_on_the_way_is_no_fault_of_the_address(session: Session) -> None:
+    async def handler(peer: Peer) -> None:
+        await peer.request()
+        json_type = "Content-Type: application/json"
+        await peer.answer(b"this is not gzip", 200, json_type, "Content-Encoding: gzip")
+
+    async with scripted(handler) as server:
+        with pytest.raises(ProtocolError) as caught:
+            await events_of(provider(session, server.url), question(stream=False))
+    assert "base_url" not in caught.value.message
+
+
 async def test_a_web_page_is_no_answer(session: Session) -> None:
     """faults.md row 32."""
     handler = await capture(b"<html>please wait</html>", content_type="text/html; charset=utf-8")
