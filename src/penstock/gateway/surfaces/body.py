@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -57,7 +58,7 @@ def _deeper(value: object, levels: int) -> bool:
     return levels == 0 or any(_deeper(item, levels - 1) for item in inner)
 
 
-def converted(value: dict[str, Any], type_: type[T]) -> T:
+def converted(value: Mapping[str, Any], type_: type[T]) -> T:
     """``value`` as ``type_``; members that it does not name are left to the caller.
 
     Raises:

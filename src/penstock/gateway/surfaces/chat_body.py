@@ -122,7 +122,7 @@ def read_chat(given: Mapping[str, Any], max_messages: int) -> ChatBody:
     Raises:
         BadRequestError: a member is missing, wrong, or over a limit; ``param`` names it.
     """
-    body = converted(dict(given), ChatBody)
+    body = converted(given, ChatBody)
     if len(body.messages) > max_messages:
         raise wrong(f"messages holds more than {max_messages} messages", "messages")
     if body.n is not None and body.n > MAX_COPIES:
