@@ -284,9 +284,11 @@ class AnswerStream:
         Raises:
             PenstockError: the answer failed, or was left before its end.
         """
-        async with self:
+        try:
             while await self.next_batch() is not None:
                 pass
+        finally:
+            await self.aclose()
         end = self.finished
         if end is None:
             raise StreamCancelledError(
@@ -318,7 +320,8 @@ class AnswerStream:
         A cancellation passes through at once; the cleanup goes on in the outbox.
         """
         self._left = True
-        await self._leave()
+        if self._hold is not None or not self._ended:
+            await self._leave()
 
     async def _leave(self) -> None:
         self._ended = True

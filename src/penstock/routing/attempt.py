@@ -133,7 +133,8 @@ class Attempt:
         Raises:
             PenstockError: the target failed.
         """
-        await self.enter()
+        if self._context is None:
+            await self.enter()
         batches = self.batches
         assert batches is not None
         held: list[Event] = []

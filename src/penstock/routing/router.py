@@ -206,7 +206,7 @@ class Routed:
                 await self._lane.enter()
         except BaseException as error:
             self.note(error)
-            await self._leave()
+            await self.__aexit__(None, None, None)
             raise
         return _Batches(self)
 
@@ -216,7 +216,15 @@ class Routed:
         _error: BaseException | None,
         _place: TracebackType | None,
     ) -> None:
-        await self._leave()
+        if self._journey.left:
+            return
+        attempt = self._lane.attempt
+        if attempt is not None and attempt.finished is not None:
+            self._kind = None
+        try:
+            await self._journey.leave()
+        finally:
+            self._tell_end()
 
     async def first(self) -> Batch:
         """The next batch, up to the one that shows something of the answer.
@@ -250,17 +258,6 @@ class Routed:
         attempt = self._lane.attempt
         if self._first_at is not None and attempt is not None:
             attempt.failed(error)
-
-    async def _leave(self) -> None:
-        if self._journey.left:
-            return
-        attempt = self._lane.attempt
-        if attempt is not None and attempt.finished is not None:
-            self._kind = None
-        try:
-            await self._journey.leave()
-        finally:
-            self._tell_end()
 
     def _tell_end(self) -> None:
         if self._observer is silent:

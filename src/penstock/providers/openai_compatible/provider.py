@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import nullcontext
 from types import TracebackType
+from typing import Self
 
-from penstock.errors import BadRequestError, PenstockError
+from penstock.errors import BadRequestError, PenstockError, ProtocolError
 from penstock.provider import Batch, EventStream, Provider, ProviderConfig
 from penstock.providers.checks import (
     check_dialect,
@@ -25,6 +26,24 @@ from penstock.wire.openai import ChatDecoder, decode_completion, is_error, respo
 
 DIALECTS = ("chat-completions",)
 Batches = AsyncGenerator[list[Event], None]
+
+
+class _Whole:
+    """The one batch of an answer that came whole."""
+
+    __slots__ = ("_batch",)
+
+    def __init__(self, batch: Batch) -> None:
+        self._batch: Batch | None = batch
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Batch:
+        batch, self._batch = self._batch, None
+        if batch is None:
+            raise StopAsyncIteration
+        return batch
 
 
 class _Turn:
@@ -54,7 +73,8 @@ class _Turn:
         place: TracebackType | None,
     ) -> None:
         try:
-            await let_go(self._batches)
+            if not isinstance(self._batches, _Whole):
+                await let_go(self._batches)
         finally:
             await self._opening.__aexit__(kind, error, place)
 
@@ -105,22 +125,26 @@ class OpenAICompatibleProvider(Stateless):
         call = Call(self._session, self._config)
         return call, call.open(asked, self._refusal)
 
-    async def read(self, request: ChatRequest, call: Call, response: Response) -> Batches:
+    async def read(self, request: ChatRequest, call: Call, response: Response) -> Batches | _Whole:
         """The batches of an answer, whole or in pieces.
 
         Raises:
             PenstockError: it is no answer of such a server.
         """
-        with self._door.reading():
+        try:
             refuse_page(response)
-            # Some servers stream although the whole answer was asked for, or the other way round.
-            whole = not request.stream and response.content_type != "text/event-stream"
-            if not whole and response.content_type != "application/json":
-                return call.pump(response, ChatDecoder(self.name))
+        except ProtocolError as error:
+            raise self._door.told(error) from None
+        # Some servers stream although the whole answer was asked for, or the other way round.
+        whole = not request.stream and response.content_type != "text/event-stream"
+        if not whole and response.content_type != "application/json":
+            return call.pump(response, ChatDecoder(self.name))
         with nullcontext() if response.here else call.limits.step():
             body = await response.read()
-        with self._door.reading():
-            return _once(decode_completion(body, self.name))
+        try:
+            return _Whole(decode_completion(body, self.name))
+        except ProtocolError as error:
+            raise self._door.told(error) from None
 
     async def models(self) -> Sequence[ModelInfo]:
         """The models the server lists, or the configured ones.
@@ -149,10 +173,6 @@ class OpenAICompatibleProvider(Stateless):
     def _error(self, status: int, headers: dict[str, str], body: bytes) -> PenstockError:
         secrets = (self._config.api_key,) if self._config.api_key else ()
         return response_error(status, headers, body, provider=self.name, secrets=secrets)
-
-
-async def _once(batch: list[Event]) -> Batches:
-    yield batch
 
 
 def create(session: Session, config: ProviderConfig) -> Provider:
