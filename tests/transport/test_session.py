@@ -329,18 +329,8 @@ async def test_an_http_proxy_gets_the_credentials_and_the_whole_url() -> None:
     assert base64.b64encode(b"ann:s@cret").decode() in head
 
 
-async def test_no_proxy_hosts_are_reached_directly() -> None:
-    async def handler(peer: Peer) -> None:
-        await peer.request()
-        await peer.answer(b"direct")
-
-    async with scripted(handler) as server:
-        config = SessionConfig(proxy="http://127.0.0.1:9", no_proxy=("127.0.0.1",))
-        async with Session(config) as session:
-            assert await fetch(server.url, session=session) == b"direct"
-
-
-async def test_an_empty_proxy_is_none() -> None:
+@pytest.mark.parametrize("own", [None, ""])
+async def test_no_proxy_hosts_are_reached_directly(own: str | None) -> None:
     async def handler(peer: Peer) -> None:
         await peer.request()
         await peer.answer(b"direct")
@@ -349,7 +339,7 @@ async def test_an_empty_proxy_is_none() -> None:
         config = SessionConfig(proxy="http://127.0.0.1:9", no_proxy=("127.0.0.1",))
         async with Session(config) as session:
             request = HttpRequest(method="GET", url=server.url)
-            _, body = await session.fetch(request, Limits(Timeouts()), proxy="")
+            _, body = await session.fetch(request, Limits(Timeouts()), proxy=own)
     assert body == b"direct"
 
 

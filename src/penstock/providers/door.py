@@ -9,8 +9,8 @@ words.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from types import TracebackType
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from penstock.errors import NotFoundError, PenstockError, ProtocolError
 from penstock.types import Value
@@ -20,29 +20,6 @@ StatusError = Callable[[int, dict[str, str], bytes], PenstockError]
 
 _FORMS = re.compile(r"need to have an? (?:origin|referer)", re.IGNORECASE)
 """How a site guards its forms; an API has none."""
-
-
-class Reading:
-    """The context of ``Door.reading``."""
-
-    __slots__ = ("_door",)
-
-    def __init__(self, door: Door) -> None:
-        self._door = door
-
-    def __enter__(self) -> None:
-        """Nothing is made."""
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        place: TracebackType | None,
-    ) -> None:
-        if isinstance(error, ProtocolError):
-            told = self._door.told(error)
-            if told is not error:
-                raise told from None
 
 
 class Door(Value, frozen=True):
@@ -69,13 +46,17 @@ class Door(Value, frozen=True):
 
         return told
 
-    def reading(self) -> Reading:
+    @contextmanager
+    def reading(self) -> Iterator[None]:
         """Around the reading of the first answer.
 
         Raises (from the context):
             ProtocolError: it is none of this software's.
         """
-        return Reading(self)
+        try:
+            yield
+        except ProtocolError as error:
+            raise self.told(error) from None
 
     def told(self, error: PenstockError) -> PenstockError:
         """``error``, or what it says of the address."""

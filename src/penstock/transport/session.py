@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import io
 import ssl
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
-from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urljoin, urlsplit
 
@@ -48,27 +48,6 @@ MAX_HUSHED = 500
 _LONGEST_CHAIN = 20
 _LARGE = 1 << 20  # the library warns of longer uploads in one piece
 _MAX_REDIRECTS = 3
-
-
-class Discreet:
-    """The context of ``Session.discreet``."""
-
-    __slots__ = ("_session",)
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-
-    def __enter__(self) -> None:
-        """Nothing is made."""
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        place: TracebackType | None,
-    ) -> None:
-        if isinstance(error, PenstockError):
-            self._session.clean(error)
 
 
 class Opened:
@@ -154,9 +133,14 @@ class Session:
         """Connections in use now; 0 when no answer is being read."""
         return sum(len(getattr(pool.connector, "_acquired", ())) for pool in self._pools.values())
 
-    def discreet(self) -> Discreet:
+    @contextmanager
+    def discreet(self) -> Iterator[None]:
         """An error that leaves this shows no credential that this session has sent."""
-        return Discreet(self)
+        try:
+            yield
+        except PenstockError as error:
+            self.clean(error)
+            raise
 
     def clean(self, error: PenstockError) -> None:
         """Take out of ``error``, and what led to it, what a server told back of credentials."""
