@@ -389,7 +389,7 @@ class Client:
             if stream.whole and request.stream:
                 asked = msgspec.structs.replace(request, stream=False)
             return self.router.stream(
-                request.model, asked, request_id=request_id or "", timeouts=limits, eager=False
+                request.model, asked, request_id=request_id or "", timeouts=limits
             )
 
         stream = AnswerStream(opener, provider=name, model=model, owner=self.session)

@@ -10,6 +10,7 @@ from penstock.errors import PenstockError
 from penstock.observe import AttemptEnded, AttemptStarted, BreakerChanged, Record, RequestEnded
 from penstock.provider import Provider
 from penstock.routing.router import Routed, Router
+from penstock.routing.single import Single
 from penstock.testing.scripted import Script, ScriptedProvider
 from penstock.types import ChatRequest, Event, Message, Text
 
@@ -73,13 +74,15 @@ class Stage:
     def told(self, kind: type[R]) -> list[R]:
         return [record for record in self.records if isinstance(record, kind)]
 
-    async def read(self, model: str = "both", **given: Any) -> tuple[str, Routed]:
+    async def read(self, model: str = "both", **given: Any) -> tuple[str, Routed | Single]:
         """The text of an answer, and the stream it came from."""
         routed = self.router.stream(model, REQUEST, request_id="r1", **given)
         async with routed as batches:
             return "".join([text_of(batch) async for batch in batches]), routed
 
-    async def fail(self, model: str = "both", **given: Any) -> tuple[PenstockError, Routed]:
+    async def fail(
+        self, model: str = "both", **given: Any
+    ) -> tuple[PenstockError, Routed | Single]:
         """The error of an answer."""
         routed = self.router.stream(model, REQUEST, request_id="r1", **given)
         try:

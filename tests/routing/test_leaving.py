@@ -171,7 +171,7 @@ async def test_a_cancellation_in_a_race_leaves_both(first: str) -> None:
 def answer_of(stage: Stage) -> AnswerStream:
     """As the client makes it: entered lazily, left by whoever closes it."""
     return AnswerStream(
-        lambda: stage.router.stream("both", REQUEST, request_id="r", eager=False),
+        lambda: stage.router.stream("both", REQUEST, request_id="r"),
         provider="a",
         model="m",
     )

@@ -95,7 +95,7 @@ async def test_one_left_while_it_is_opened_is_closed_as_soon_as_it_is_open() -> 
     hold = Hold()
     odd = Odd([Text("a")], [Finished()], opening=hold)
     stage = stage_of(odd)
-    routed = stage.router.stream("both", REQUEST, eager=False)
+    routed = stage.router.stream("both", REQUEST)
     async with asyncio.TaskGroup() as group:
         entering = group.create_task(_cancelled(routed.__aenter__()))
         await hold.reached()
@@ -110,7 +110,7 @@ async def test_one_left_while_it_is_read_asks_nobody_else() -> None:
     hold = Hold()
     odd = Odd(reading=hold)
     stage = stage_of(odd, retries=3)
-    routed = stage.router.stream("both", REQUEST, eager=False)
+    routed = stage.router.stream("both", REQUEST)
     batches = await routed.__aenter__()
     async with asyncio.TaskGroup() as group:
         reading = group.create_task(_cancelled(anext(batches)))
@@ -125,7 +125,7 @@ async def test_one_left_while_it_is_read_asks_nobody_else() -> None:
 async def test_one_left_while_it_waits_for_its_turn_takes_none() -> None:
     hold = Hold()
     stage = Stage({"a": [[hold, "a"], ["never"]]}, limits={"a/m": TargetLimits(concurrency=1)})
-    waiting = stage.router.stream("a/m", REQUEST, eager=False)
+    waiting = stage.router.stream("a/m", REQUEST)
     async with asyncio.TaskGroup() as group:
         group.create_task(stage.read("a/m"))
         await hold.reached()

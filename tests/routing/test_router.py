@@ -119,22 +119,16 @@ async def test_waiting_is_handed_on_and_does_not_commit() -> None:
     stage.nothing_left()
 
 
-async def test_eager_entering_waits_for_content_and_keeps_the_begin() -> None:
-    begin, end = Started(id="2"), Finished(usage=Usage(total_tokens=7))
-    stage = Stage({"a": [[Started(id="1"), ModelError("died")]], "b": [[begin, "fine", end]]})
+async def test_the_begin_of_a_try_is_handed_on_also_where_it_then_fails() -> None:
+    first, begin, end = Started(id="1"), Started(id="2"), Finished(usage=Usage(total_tokens=7))
+    stage = Stage({"a": [[first, ModelError("died")]], "b": [[begin, "fine", end]]})
     routed = stage.router.stream("both", REQUEST)
     async with routed as batches:
-        assert routed.route.target == "b/m"
+        assert routed.route.target == "a/m"
         seen = [list(batch) async for batch in batches]
-    assert seen == [[begin, Text("fine")], [end]]
+    assert seen == [[first], [begin], [Text("fine")], [end]]
+    assert routed.route.target == "b/m"
     assert stage.told(AttemptEnded)[1].usage == Usage(total_tokens=7)
-
-
-async def test_lazy_entering_hands_everything_on_as_it_comes() -> None:
-    begin = Started(id="1")
-    stage = Stage({"a": [[begin, "fine"]], "b": []})
-    async with stage.router.stream("both", REQUEST, eager=False) as batches:
-        assert [list(batch) async for batch in batches][:2] == [[begin], [Text("fine")]]
 
 
 async def test_where_all_fail_the_error_is_the_one_worth_coming_back_for() -> None:
@@ -456,7 +450,7 @@ async def test_the_records_tell_times_of_the_given_clock() -> None:
         stage.told(RequestEnded),
     )
     assert (begun.request_id, begun.at, begun.attempt) == ("r9", 1000.0, 1)
-    assert (end.kind, end.first_content_s, end.duration_s, end.tokens) == (None, 0.0, 3.0, 1)
+    assert (end.kind, end.first_content_s, end.duration_s, end.tokens) == (None, 2.0, 3.0, 1)
     assert (request.kind, request.model, request.duration_s) == (None, "both", 4.0)
     assert request.route == routed.route
 

@@ -39,23 +39,22 @@ class Attempt:
         opener: makes the provider's context.
         permit: None where the target has no limits and no breaker.
         number: 1 for the first try of the request.
-        whole: hold back what only says that the server took the turn, until more has come.
 
     Attributes:
         target: what is tried.
         batches: the provider's iterator, once its context is entered.
+        begun: the instant of its begin.
+        first_at: the instant of its first piece.
         committed: a piece was handed out.
         pieces: how many were, the end not counted.
     """
 
     __slots__ = (
-        "_begun",
         "_clean",
         "_clock",
         "_context",
         "_error",
         "_finished",
-        "_first",
         "_last",
         "_left",
         "_number",
@@ -63,9 +62,10 @@ class Attempt:
         "_opener",
         "_permit",
         "_request_id",
-        "_whole",
         "batches",
+        "begun",
         "committed",
+        "first_at",
         "pieces",
         "target",
     )
@@ -81,7 +81,6 @@ class Attempt:
         clock: Callable[[], float],
         observer: Observer,
         clean: Cleaner,
-        whole: bool,
     ) -> None:
         self.target = target
         self.batches: AsyncIterator[Batch] | None = None
@@ -94,16 +93,15 @@ class Attempt:
         self._clock = clock
         self._observer = observer
         self._clean = clean
-        self._whole = whole
         self._context: EventStream | None = None
-        self._begun = clock()
-        self._first: float | None = None
+        self.begun = clock()
+        self.first_at: float | None = None
         self._last: float | None = None
         self._error: PenstockError | None = None
         self._finished: Finished | None = None
         self._left = False
         if observer is not silent:
-            observer(AttemptStarted(request_id, target.name, number, self._begun))
+            observer(AttemptStarted(request_id, target.name, number, self.begun))
 
     @property
     def finished(self) -> Finished | None:
@@ -137,15 +135,10 @@ class Attempt:
             await self.enter()
         batches = self.batches
         assert batches is not None
-        held: list[Event] = []
-        while True:
-            batch = await anext(batches, None)
-            if batch is None:
-                raise self.endless()
-            if self._whole and _only_begins(batch):
-                held += batch
-            else:
-                return [*held, *batch] if held else batch
+        batch = await anext(batches, None)
+        if batch is None:
+            raise self.endless()
+        return batch
 
     def endless(self) -> ProtocolError:
         """The error of a provider that neither finished nor failed."""
@@ -156,7 +149,7 @@ class Attempt:
     def commit(self, batch: Batch) -> None:
         """``batch`` is about to be handed out; from now on there is no other target."""
         self.committed = True
-        self._first = self._clock()
+        self.first_at = self._clock()
         self.pieces += len([event for event in batch if type(event) not in _BEFORE])
         if self._permit is not None:
             self._permit.answered()
@@ -218,24 +211,20 @@ class Attempt:
             self.target.name,
             self._number,
             end,
-            self._kind(),
-            None if self._first is None else self._first - self._begun,
-            end - self._begun,
+            self.kind,
+            None if self.first_at is None else self.first_at - self.begun,
+            end - self.begun,
             self.pieces,
             usage,
             self.committed,
         )
 
-    def _kind(self) -> Kind | None:
+    @property
+    def kind(self) -> Kind | None:
+        """Why it failed; ``cancelled`` where it has no end, None where it ended well."""
         if self._error is not None:
             return self._error.kind
         return None if self._finished is not None else "cancelled"
-
-
-def _only_begins(batch: Batch) -> bool:
-    return not batch or (
-        type(batch[-1]) is Started and all(type(event) is Started for event in batch)
-    )
 
 
 def _used(usage: Usage | None) -> float | None:

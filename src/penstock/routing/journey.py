@@ -59,7 +59,6 @@ class Journey:
     Args:
         order: the targets in the order to be asked.
         limits: name of a time limit -> seconds, where they are not the provider's own.
-        whole: as for ``Attempt``.
 
     Attributes:
         stopped: no other target can help.
@@ -80,7 +79,6 @@ class Journey:
         "_request",
         "_request_id",
         "_tries",
-        "_whole",
         "hedge_after",
         "left",
         "stopped",
@@ -94,8 +92,6 @@ class Journey:
         request: ChatRequest,
         request_id: str,
         limits: Mapping[str, float | None],
-        *,
-        whole: bool,
     ) -> None:
         self.stopped = False
         self.left = False
@@ -107,7 +103,6 @@ class Journey:
         self._request = request
         self._request_id = request_id
         self._limits = limits
-        self._whole = whole
         self._begun = means.clock()
         self._tries: list[Attempt] = []
         self._failures: list[Failure] = []
@@ -205,7 +200,6 @@ class Journey:
             clock=self._means.clock,
             observer=self._means.observer,
             clean=self._means.clean,
-            whole=self._whole,
         )
         self._tries.append(attempt)
         return attempt

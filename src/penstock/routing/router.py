@@ -6,8 +6,7 @@ Laws:
 * batches before the commit point hold only ``Waiting`` and ``Started``. They are handed on, and
   may be of a try that then fails;
 * a ``Routed`` owns the tries and is left like every stream; its iterator owns nothing;
-* for a target without rules no task, no timer and no lock is made, and a token costs one step of
-  one generator.
+* a target without rules has a shorter way (``routing.single``): no task, no timer and no lock.
 """
 
 from __future__ import annotations
@@ -30,6 +29,7 @@ from penstock.routing.journey import Journey, Means, ProviderOf
 from penstock.routing.lane import Lane
 from penstock.routing.plan import Plan, Target, ordered, plan_of
 from penstock.routing.race import Race
+from penstock.routing.single import Single
 from penstock.routing.standing import Standings
 from penstock.types import ChatRequest, Conversation, Finished, Timeouts
 
@@ -91,28 +91,30 @@ class Router:
         *,
         request_id: str = "",
         timeouts: Timeouts | Mapping[str, float | None] | None = None,
-        eager: bool = True,
-    ) -> Routed:
+    ) -> Routed | Single:
         """The answer to ``request``; its ``model`` is replaced by that of the target.
+
+        It is entered as soon as a target was asked; where a second one may be asked beside it, at
+        once.
 
         Args:
             model: ``provider/model``, an alias, or a pool.
             timeouts: limits of this call, over those of the pool and the providers; ``total``
                 covers all tries together.
-            eager: enter only when the first batch has come: a piece of the answer, or a
-                ``Waiting``. Otherwise as soon as a target was asked.
         """
         plan = self.plan(model)
         limits: Mapping[str, float | None] = plan.pool.timeouts
         if timeouts is not None:
             limits = {**limits, **_given(timeouts)}
+        if not plan.pooled and self._standings.of(plan.targets[0]) is None:
+            return Single(self._means, model, plan.targets[0], request, request_id, limits)
         if plan.pool.retries or plan.pool.hedge is not None:
             budgets = self._means.budgets
             budgets[plan.name] = policy.paid_in(budgets.get(plan.name, policy.RESERVE))
         journey = Journey(
-            self._means, plan, self._order(plan, request), request, request_id, limits, whole=eager
+            self._means, plan, self._order(plan, request), request, request_id, limits
         )
-        return Routed(model, journey, self._means, eager=eager)
+        return Routed(model, journey, self._means)
 
     def _order(self, plan: Plan, request: ChatRequest) -> list[Target]:
         if not plan.pooled:
@@ -161,7 +163,6 @@ class Routed:
 
     __slots__ = (
         "_clock",
-        "_eager",
         "_first_at",
         "_hedge",
         "_journey",
@@ -169,22 +170,19 @@ class Routed:
         "_lane",
         "_model",
         "_observer",
-        "_pending",
         "_route",
         "answering",
     )
 
-    def __init__(self, model: str, journey: Journey, means: Means, *, eager: bool) -> None:
+    def __init__(self, model: str, journey: Journey, means: Means) -> None:
         self._model = model
         self._journey = journey
         self._clock = means.clock
         self._observer = means.observer
-        self._eager = eager
         self._lane = Lane(journey)
         self._hedge = journey.hedge_after
         self._kind: Kind | None = "cancelled"
         self._first_at: float | None = None
-        self._pending: Batch | None = None
         self._route: Route | None = None
         self.answering: Attempt | None = None
 
@@ -200,9 +198,7 @@ class Routed:
 
     async def __aenter__(self) -> AsyncIterator[Batch]:
         try:
-            if self._eager:
-                self._pending = await self._ahead()
-            elif self._hedge is None:
+            if self._hedge is None:
                 await self._lane.enter()
         except BaseException as error:
             self.note(error)
@@ -232,13 +228,6 @@ class Routed:
         Raises:
             PenstockError: there is nothing more to try.
         """
-        batch, self._pending = self._pending or await self._ahead(), None
-        if self._first_at is not None:
-            self.answering = self._lane.attempt
-        return batch
-
-    async def _ahead(self) -> Batch:
-        """The next batch, up to the commit point."""
         if self._hedge is None:
             batch = await self._lane.advance()
         else:
@@ -246,8 +235,9 @@ class Routed:
             self._lane, batch = await Race(self._journey, self._lane, max(delay, 0.0)).run()
         if commits(batch):
             self._first_at = self._clock()
-            assert self._lane.attempt is not None
-            self._lane.attempt.commit(batch)
+            self.answering = self._lane.attempt
+            assert self.answering is not None
+            self.answering.commit(batch)
         return batch
 
     def note(self, error: BaseException) -> None:

@@ -1,0 +1,163 @@
+"""One target without rules: it is asked once, and how it fails is how the request fails.
+
+Most requests are such. The laws are those of ``routing.router``, but as nothing can follow a
+failure, nothing is kept for what might.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from penstock.errors import PenstockError, StreamCancelledError
+from penstock.observe import Failure, RequestEnded, Route, silent
+from penstock.provider import Batch, EventStream
+from penstock.routing.attempt import Attempt, commits
+from penstock.routing.journey import Means
+from penstock.routing.plan import Target
+from penstock.types import ChatRequest, Finished
+
+
+class Single:
+    """The one try of a request: a context manager that owns it, and its iterator.
+
+    Attributes:
+        route: the way so far; it changes no more once a piece of the answer has come.
+
+    Args:
+        model: the name that the caller used.
+        limits: name of a time limit -> seconds, where they are not the provider's own.
+    """
+
+    __slots__ = (
+        "_attempt",
+        "_broken",
+        "_left",
+        "_limits",
+        "_means",
+        "_model",
+        "_request",
+        "_request_id",
+        "_target",
+        "route",
+    )
+
+    def __init__(
+        self,
+        means: Means,
+        model: str,
+        target: Target,
+        request: ChatRequest,
+        request_id: str,
+        limits: Mapping[str, float | None],
+    ) -> None:
+        self.route = Route()
+        self._means = means
+        self._model = model
+        self._target = target
+        self._request = request
+        self._request_id = request_id
+        self._limits = limits
+        self._attempt: Attempt | None = None
+        self._broken = False
+        self._left = False
+
+    async def __aenter__(self) -> AsyncIterator[Batch]:
+        means, target = self._means, self._target
+        attempt = self._attempt = Attempt(
+            target,
+            self._open,
+            None,
+            request_id=self._request_id,
+            number=1,
+            clock=means.clock,
+            observer=means.observer,
+            clean=means.clean,
+        )
+        self.route = Route(target.name, 1)
+        try:
+            await attempt.enter()
+        except BaseException as error:
+            self._note(attempt, error)
+            await self.__aexit__(None, None, None)
+            raise
+        return self
+
+    def _open(self) -> EventStream:
+        target, provider_of, limits = self._target, self._means.provider_of, self._limits
+        provider = provider_of(target.provider, limits) if limits else provider_of(target.provider)
+        return provider.stream(msgspec.structs.replace(self._request, model=target.model))
+
+    async def __aexit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _place: TracebackType | None,
+    ) -> None:
+        attempt = self._attempt
+        if attempt is None or self._left:
+            return
+        self._left = True
+        try:
+            await attempt.leave()
+        finally:
+            self._tell_end(attempt)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Batch:
+        attempt = self._attempt
+        if self._broken or attempt is None or attempt.finished is not None:
+            raise StopAsyncIteration
+        try:
+            if not attempt.committed:
+                batch = await attempt.next()
+                if commits(batch):
+                    attempt.commit(batch)
+                return batch
+            batches = attempt.batches
+            if batches is None:
+                raise StreamCancelledError("the answer was left before its end")
+            try:
+                while not (batch := await anext(batches)):
+                    pass
+            except StopAsyncIteration:
+                raise attempt.endless() from None
+        except PenstockError as error:
+            self._broken = True
+            self._note(attempt, error)
+            raise
+        attempt.pieces += len(batch)
+        if type(batch[-1]) is Finished:
+            attempt.finish(batch[-1])
+        return batch
+
+    def _note(self, attempt: Attempt, error: BaseException) -> None:
+        """Note why the answer fails, if it does."""
+        if not isinstance(error, PenstockError):
+            return
+        attempt.failed(error)
+        if not attempt.committed:
+            target = self._target.name
+            self.route = Route(target, 1, (Failure(target, error.kind, error.message),))
+
+    def _tell_end(self, attempt: Attempt) -> None:
+        means = self._means
+        if means.observer is silent:
+            return
+        now, begun, first = means.clock(), attempt.begun, attempt.first_at
+        means.observer(
+            RequestEnded(
+                self._request_id,
+                self._model,
+                self.route,
+                now,
+                attempt.kind,
+                None if first is None else first - begun,
+                now - begun,
+            )
+        )
