@@ -16,8 +16,10 @@ Laws:
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from time import monotonic
+from typing import Any
 
 import msgspec
 
@@ -25,13 +27,15 @@ from penstock.config.gateway import Limits
 from penstock.errors import PenstockError, StreamCancelledError
 from penstock.gateway.errors import failure_of, refusal
 from penstock.gateway.exchange import Exchange
-from penstock.gateway.http import JSON, ClientGone, Header, Receive, Send, respond
+from penstock.gateway.http import JSON, ClientGone, Header, Receive, Send, is_gone, respond
 from penstock.gateway.stops import StopCutter, cut_reply
 from penstock.gateway.surfaces import estimate
 from penstock.gateway.surfaces.chat import joined_usage
 from penstock.gateway.surfaces.surface import KEEP_ALIVE, Asked, Writer
 from penstock.stream import AnswerStream
 from penstock.types import CONTENT, Event, Finished, Reply, Usage
+
+_log = logging.getLogger("penstock.gateway")
 
 _STREAM_HEADERS: tuple[Header, ...] = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -63,6 +67,7 @@ class Answer:
     _stopping = False
     _sending: float | None = None
     _watcher: asyncio.Task[None] | None = None
+    _gone = False
 
     def __init__(
         self,
@@ -93,25 +98,35 @@ class Answer:
         """
         self._send = send
         self._exchange.streamed = self._asked.stream
+        task = asyncio.current_task()
+        assert task is not None
+        cancelling = task.cancelling()
+        begin = task.get_loop().call_later(UNWATCHED, self._begin_watch, task, receive)
         try:
-            async with asyncio.TaskGroup() as group:
-                loop = asyncio.get_running_loop()
-                begin = loop.call_later(UNWATCHED, self._begin_watch, group, receive)
-                try:
-                    await self._answered()
-                finally:
-                    begin.cancel()
-                    if self._watcher is not None:
-                        self._watcher.cancel()
-                        self._watcher = None  # it holds this answer: no ring
-        except BaseExceptionGroup as failures:
+            await self._answered()
+        except BaseException as error:
             self._note_route(self._streams[0])
-            only = _only(failures)
-            # What a server may make of writing to a caller who has left.
-            raise (ClientGone() if isinstance(only, OSError) else only) from None
+            if is_gone(error):
+                raise ClientGone from None
+            if not (self._gone and isinstance(error, asyncio.CancelledError)):
+                raise
+        finally:
+            begin.cancel()
+            if self._watcher is not None:
+                await self._end_watch()
+        if self._gone:
+            if task.uncancel() > cancelling:  # somebody else cancels as well
+                raise asyncio.CancelledError
+            raise ClientGone
 
-    def _begin_watch(self, group: asyncio.TaskGroup, receive: Receive) -> None:
-        self._watcher = group.create_task(self._watch(receive))
+    def _begin_watch(self, task: asyncio.Task[Any], receive: Receive) -> None:
+        self._watcher = task.get_loop().create_task(self._watch(task, receive))
+
+    async def _end_watch(self) -> None:
+        watcher, self._watcher = self._watcher, None  # it holds this answer: no ring
+        assert watcher is not None
+        watcher.cancel()
+        await asyncio.wait([watcher])
 
     async def stop(self) -> None:
         """End the answer because the gateway ends; the caller is told."""
@@ -269,13 +284,23 @@ class Answer:
         self._exchange.attempts = 0 if route is None else route.attempts
         self._exchange.target = None if route is None else route.target or None
 
-    async def _watch(self, receive: Receive) -> None:
+    async def _watch(self, task: asyncio.Task[Any], receive: Receive) -> None:
+        """Cancel ``task`` as soon as the line to the caller is of no use any more."""
+        try:
+            await self._until_gone(receive)
+        except (ClientGone, OSError, RuntimeError) as error:
+            if not is_gone(error):
+                _log.exception("the line to a caller failed in a way nobody foresaw")
+            self._gone = True
+            task.cancel()
+
+    async def _until_gone(self, receive: Receive) -> None:
         """Wait for the caller to leave; meanwhile keep the line alive.
 
         Raises:
             ClientGone: the caller left, or did not read for too long.
         """
-        while True:
+        while not self._over:
             try:
                 # A whole answer is written at once: there is no silence on its line to fill.
                 async with asyncio.timeout(self._limits.heartbeat if self._asked.stream else None):
@@ -283,9 +308,7 @@ class Answer:
             except TimeoutError:
                 await self._beat()
                 continue
-            if message["type"] == "http.disconnect":
-                if self._over:
-                    return
+            if message["type"] == "http.disconnect" and not self._over:
                 raise ClientGone
 
     async def _beat(self) -> None:

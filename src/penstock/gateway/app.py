@@ -36,6 +36,7 @@ from penstock.gateway.http import (
     Refused,
     Scope,
     Send,
+    is_gone,
     read_body,
     respond,
     respond_and_close,
@@ -65,7 +66,6 @@ SLOT = "penstock.exchange"
 """Where a request's exchange is in its scope."""
 POLLED = frozenset({"/api/status", "/health/live", "/health/ready", "/metrics"})
 """What is asked every few seconds: as long as all is well it would bury the other lines."""
-_CLOSED = "the handler is closed"
 FILE_WATCH = 1.0
 """Seconds between two looks at the configuration file."""
 
@@ -191,7 +191,7 @@ class Gateway:
             exchange.kind = error.kind
             await self._refuse(exchange, failure_of(error), receive, send)
         except Exception as error:
-            if _CLOSED in str(error):  # uvloop, where the caller left a moment before a write
+            if is_gone(error):
                 exchange.status, exchange.kind = exchange.status or 499, "cancelled"
                 return
             _log.exception("request %s failed in a way nobody foresaw", exchange.request_id)

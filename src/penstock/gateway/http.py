@@ -20,6 +20,8 @@ REFUSED_BELOW = "penstock.refused_below"
 
 JSON: Header = (b"content-type", b"application/json")
 
+_CLOSED = "the handler is closed"
+"""What uvloop says of a write where the caller left a moment before."""
 
 LINGER = 2.0
 """Seconds for which the rest of a body is still read after its refusal."""
@@ -40,6 +42,11 @@ class Refused(Exception):
 
 class ClientGone(Exception):
     """The caller closed the connection, or does not read."""
+
+
+def is_gone(error: BaseException) -> bool:
+    """True for what it comes to where a caller has left, also a moment before a write."""
+    return isinstance(error, ClientGone | OSError) or _CLOSED in str(error)
 
 
 async def read_body(receive: Receive, limit: int) -> bytes:
