@@ -224,6 +224,37 @@ async def test_a_caller_who_leaves_ends_every_upstream(stream: bool) -> None:
     assert behind.open == 0
 
 
+async def test_a_cancellation_that_meets_a_leaving_stays_a_cancellation() -> None:
+    behind = Upstreams()
+    answer, messages = single(behind.stream([[Text("a")]]))
+    answering: asyncio.Task[None]
+
+    async def left_and_cancelled() -> MutableMapping[str, Any]:
+        answering.cancel()
+        return {"type": "http.disconnect"}
+
+    answering = asyncio.ensure_future(answer.run(left_and_cancelled, messages.send))
+    async with asyncio.timeout(5):
+        with pytest.raises(asyncio.CancelledError):
+            await answering
+    assert answering.cancelled()
+    assert behind.open == 0
+
+
+@pytest.mark.parametrize("failure", [OSError("reset"), RuntimeError("the line is odd")])
+async def test_a_line_that_fails_while_it_is_watched_ends_the_answer(failure: Exception) -> None:
+    behind = Upstreams()
+    answer, messages = single(behind.stream([[Text("a")]]))
+
+    async def receive() -> MutableMapping[str, Any]:
+        raise failure
+
+    async with asyncio.timeout(5):
+        with pytest.raises(ClientGone):
+            await answer.run(receive, messages.send)
+    assert behind.open == 0
+
+
 async def test_an_answer_that_is_ended_while_it_is_opened_is_told() -> None:
     opening, opened = asyncio.Event(), asyncio.Event()
 
