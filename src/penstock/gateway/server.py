@@ -7,7 +7,8 @@ bounds. Its laws:
 * at any moment a connection waits for something that has a deadline, or an answer is under way;
 * nothing is written into an answer that is under way: what goes wrong meanwhile ends the
   connection;
-* while we do not read, or the answer before is not written, no deadline of the caller runs out.
+* while we do not read, or the answer before is not written, no deadline of the caller runs out;
+* the head of an answer goes out with the first of its body, in one write.
 """
 
 from __future__ import annotations
@@ -58,6 +59,7 @@ class BoundedProtocol(HttpToolsProtocol):
     _deadline: asyncio.TimerHandle | None = None
     _awaited: str | None = None
     _unread: asyncio.TimerHandle | None = None
+    _head: bytes | None = None
     _in_headers = False
     _in_message = False
     _ahead = False
@@ -101,6 +103,8 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         self._in_headers = False
         self.headers = _TRAILERS
+        self._head = None
+        self.cycle.transport = cast(asyncio.Transport, self)
 
     def on_message_complete(self) -> None:
         """A request is complete."""
@@ -181,6 +185,35 @@ class BoundedProtocol(HttpToolsProtocol):
         self.transport.close()
         self._wait_for_reader()
 
+    # -- what is written -----------------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        """Write for an answer, as a transport does; its head waits for what comes after it.
+
+        Two writes are two system calls, two packets, and two awakenings of the caller.
+        """
+        if self._head is not None:
+            self._write_head(data)
+        elif self.cycle.response_started:
+            self._head = data
+        else:  # 100 Continue
+            self.transport.write(data)
+
+    def _write_head(self, more: bytes = b"") -> None:
+        head, self._head = self._head, None
+        if head is not None:
+            self.cycle.transport = self.transport
+            self.transport.write(head + more)
+
+    def is_closing(self) -> bool:
+        """Whether the connection closes."""
+        return self.transport.is_closing()
+
+    def close(self) -> None:
+        """Close the connection after an answer that was broken off, or was the last one."""
+        self._write_head()
+        self.transport.close()
+
     # -- what the caller reads -----------------------------------------------------------------
 
     def pause_writing(self) -> None:
@@ -195,6 +228,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """An answer was written; the caller may not have read it yet."""
+        self._write_head()
         super().on_response_complete()
         if self.transport.get_write_buffer_size():
             self._wait_for_reader()
