@@ -98,12 +98,22 @@ class Answer:
         """
         self._send = send
         self._exchange.streamed = self._asked.stream
+        if self._asked.stream:
+            self._opening = self._writer.opening()
         task = asyncio.current_task()
         assert task is not None
         cancelling = task.cancelling()
         begin = task.get_loop().call_later(UNWATCHED, self._begin_watch, task, receive)
         try:
-            await self._answered()
+            try:
+                if not self._asked.stream:
+                    await self._whole()
+                elif len(self._streams) == 1:
+                    await self._streamed(self._streams[0], 0)
+                else:
+                    await self._copied()
+            except PenstockError as error:
+                await self._failed(error)
         except BaseException as error:
             self._note_route(self._streams[0])
             if is_gone(error):
@@ -134,25 +144,13 @@ class Answer:
         for stream in self._streams:
             await stream.aclose()
 
-    async def _answered(self) -> None:
+    async def _copied(self) -> None:
         try:
-            if not self._asked.stream:
-                await self._whole()
-                return
-            self._opening = self._writer.opening()
-            if len(self._streams) == 1:
-                await self._streamed(self._streams[0], 0)
-            else:
-                async with asyncio.TaskGroup() as group:
-                    for choice, stream in enumerate(self._streams):
-                        group.create_task(self._streamed(stream, choice))
-        except PenstockError as error:
-            await self._failed(error)
+            async with asyncio.TaskGroup() as group:
+                for choice, stream in enumerate(self._streams):
+                    group.create_task(self._streamed(stream, choice))
         except BaseExceptionGroup as failures:
-            first = _only(failures)
-            if not isinstance(first, PenstockError):
-                raise first from None
-            await self._failed(first)
+            raise failures.exceptions[0] from None  # others followed from it
 
     # -- streamed ------------------------------------------------------------------------------
 
@@ -229,9 +227,7 @@ class Answer:
         if len(self._streams) == 1:
             replies = [await self._streams[0].reply()]
         else:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(stream.reply()) for stream in self._streams]
-            replies = [task.result() for task in tasks]
+            replies = await self._replies()
         exchange = self._exchange
         for at, stream in enumerate(self._streams):
             replies[at] = reply = self._completed(replies[at], stream)
@@ -242,6 +238,14 @@ class Answer:
         exchange.finish_reason = replies[0].finish_reason
         self._note_route(self._streams[0])
         await self._respond(200, self._writer.whole(replies))
+
+    async def _replies(self) -> list[Reply]:
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(stream.reply()) for stream in self._streams]
+        except BaseExceptionGroup as failures:
+            raise failures.exceptions[0] from None  # others followed from it
+        return [task.result() for task in tasks]
 
     def _completed(self, reply: Reply, stream: AnswerStream) -> Reply:
         """``reply`` with what the gateway does to it: stop texts and estimates."""
@@ -318,15 +322,3 @@ class Answer:
                 raise ClientGone
         elif self._started and not self._over and now - self._sent_at >= self._limits.heartbeat:
             await self._write(KEEP_ALIVE)
-
-
-def _only(failures: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The one failure that decided; others followed from it."""
-    gone, rest = failures.split(ClientGone)
-    if gone is not None:
-        return ClientGone()
-    assert rest is not None
-    first = rest.exceptions[0]
-    if isinstance(first, BaseExceptionGroup):
-        return _only(first)
-    return first

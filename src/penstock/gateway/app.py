@@ -11,8 +11,10 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import msgspec
 from starlette.routing import Route, Router
@@ -62,6 +64,9 @@ _log = logging.getLogger("penstock.gateway")
 _access = logging.getLogger("penstock.access")
 
 Handler = Callable[[Exchange, Receive, Send], Awaitable[None]]
+Given = dict[str, Any]
+Read = tuple[Asked, Capabilities, Writer]
+"""What a body asks for, what its back end can do, and who writes the answer."""
 SLOT = "penstock.exchange"
 """Where a request's exchange is in its scope."""
 POLLED = frozenset({"/api/status", "/health/live", "/health/ready", "/metrics"})
@@ -83,12 +88,20 @@ class Endpoint:
         """Hand the request to the handler of its method."""
         exchange: Exchange = scope[SLOT]
         exchange.parameters = scope.get("path_params", {})
+        await self.handler(exchange)(exchange, receive, send)
+
+    def handler(self, exchange: Exchange) -> Handler:
+        """The handler of a request.
+
+        Raises:
+            Refused: its method has none here.
+        """
         handler = self._handlers.get(exchange.method)
         if handler is None:
             allowed = ", ".join(self._handlers)
             sentence = f"{exchange.path} takes {allowed}, not {exchange.method}"
             raise Refused(refusal(405, sentence), [(b"allow", allowed.encode())])
-        await handler(exchange, receive, send)
+        return handler
 
 
 class Gateway:
@@ -130,9 +143,9 @@ class Gateway:
         self._polled = POLLED | self._page.paths
         self._keys = Keys(self.settings, key_file)
         self._admission = self._door()
-        routes = self._routes()
+        self._endpoints = self._table()
+        routes = [Route(path, endpoint) for path, endpoint in self._endpoints.items()]
         self._router = Router(routes=routes, default=_unknown_path, redirect_slashes=False)
-        self._plain_paths = {one.path: one.app for one in routes if not one.param_convertors}
         self.view.attach(self)
 
     @property
@@ -145,20 +158,21 @@ class Gateway:
         """Answers under way."""
         return len(self._under_way)
 
-    def _routes(self) -> list[Route]:
-        return [
-            Route("/v1/chat/completions", Endpoint(POST=self._chat)),
-            Route("/v1/responses", Endpoint(POST=self._responses)),
-            Route("/v1/messages", Endpoint(POST=self._messages)),
-            Route("/v1/models", Endpoint(GET=self._models)),
-            Route("/v1/models/{id:path}", Endpoint(GET=self._model)),
-            Route("/health/live", Endpoint(GET=_live)),
-            Route("/health/ready", Endpoint(GET=self._readiness)),
-            Route("/metrics", Endpoint(GET=self._metrics)),
-            Route("/api/status", Endpoint(GET=self._status)),
-            Route("/openapi.json", Endpoint(GET=_description)),
-            *_page_routes(self._page),
-        ]
+    def _table(self) -> dict[str, Endpoint]:
+        """Path -> endpoint."""
+        return {
+            "/v1/chat/completions": Endpoint(POST=partial(self._answer, self._chat)),
+            "/v1/responses": Endpoint(POST=partial(self._answer, self._responses)),
+            "/v1/messages": Endpoint(POST=partial(self._answer, self._messages)),
+            "/v1/models": Endpoint(GET=self._models),
+            "/v1/models/{id:path}": Endpoint(GET=self._model),
+            "/health/live": Endpoint(GET=_live),
+            "/health/ready": Endpoint(GET=self._readiness),
+            "/metrics": Endpoint(GET=self._metrics),
+            "/api/status": Endpoint(GET=self._status),
+            "/openapi.json": Endpoint(GET=_description),
+            **_page_endpoints(self._page),
+        }
 
     def _door(self) -> Admission:
         return Admission(self.settings, self._keys.ring, PUBLIC | self._page.paths)
@@ -167,20 +181,18 @@ class Gateway:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One connection event of the server: a request, or the server's start and end."""
-        if scope["type"] == "lifespan":
-            await self._lifespan(receive, send)
-        elif scope["type"] == "http":
-            await self._serve(scope, receive, send)
-
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            if scope["type"] == "lifespan":
+                await self._lifespan(receive, send)
+            return
         exchange = scope[SLOT] = Exchange(scope, monotonic())
         try:
             if self._admission.admit(exchange, scope):
                 await _permit(exchange, send)
+            elif endpoint := self._endpoint(scope):
+                await endpoint.handler(exchange)(exchange, receive, send)
             else:
-                # A path without parameters needs no search; one below a mount is the router's.
-                app = None if scope.get("root_path") else self._plain_paths.get(scope["path"])
-                await (app or self._router)(scope, receive, send)
+                await self._router(scope, receive, send)
         except ClientGone:
             exchange.status = exchange.status or scope.get(REFUSED_BELOW, 499)
             exchange.kind = "bad_request" if REFUSED_BELOW in scope else "cancelled"
@@ -202,6 +214,10 @@ class Gateway:
             await self._refuse(exchange, failure, receive, send)
         finally:
             self._ended(exchange, monotonic())
+
+    def _endpoint(self, scope: Scope) -> Endpoint | None:
+        """The endpoint that needs no search; below a mount, and with parameters, one is needed."""
+        return None if scope.get("root_path") else self._endpoints.get(scope["path"])
 
     async def _refuse(
         self, exchange: Exchange, failure: Failure, receive: Receive, send: Send
@@ -297,8 +313,7 @@ class Gateway:
 
     # -- endpoints -----------------------------------------------------------------------------
 
-    async def _chat(self, exchange: Exchange, receive: Receive, send: Send) -> None:
-        given = await self._body(exchange, receive)
+    def _chat(self, exchange: Exchange, given: Given) -> Read:
         body = read_chat(given, self.settings.limits.messages)
         able = self._able(exchange, body.model)
         asked = ask_chat(body, given, able, lenient=self._lenient(exchange))
@@ -309,27 +324,25 @@ class Gateway:
             usage=body.include_usage,
             copies=asked.copies,
         )
-        await self._answer(exchange, asked, able, writer, receive, send)
+        return asked, able, writer
 
-    async def _responses(self, exchange: Exchange, receive: Receive, send: Send) -> None:
-        given = await self._body(exchange, receive)
+    def _responses(self, exchange: Exchange, given: Given) -> Read:
         body = read_responses(given, self.settings.limits.messages)
         able = self._able(exchange, body.model)
         asked = ask_responses(body, given, able, lenient=self._lenient(exchange))
         repeated = {name: given[name] for name in REPEATED if given.get(name) is not None}
         writer = ResponsesWriter("resp_" + new_id(), body.model, int(time.time()), repeated)
-        await self._answer(exchange, asked, able, writer, receive, send)
+        return asked, able, writer
 
-    async def _messages(self, exchange: Exchange, receive: Receive, send: Send) -> None:
-        given = await self._body(exchange, receive)
+    def _messages(self, exchange: Exchange, given: Given) -> Read:
         body = read_messages(given, self.settings.limits.messages)
         able = self._able(exchange, body.model)
         asked = ask_messages(body, given, able, lenient=self._lenient(exchange))
         known = estimate.begun(asked.request) if self.settings.estimate_usage else None
         writer = MessagesWriter("msg_" + new_id(), body.model, exchange.request_id, known)
-        await self._answer(exchange, asked, able, writer, receive, send)
+        return asked, able, writer
 
-    async def _body(self, exchange: Exchange, receive: Receive) -> dict[str, object]:
+    async def _body(self, exchange: Exchange, receive: Receive) -> Given:
         self._admission.check_body(exchange.headers)
         if exchange.caller is not None:
             exchange.caller.check(monotonic())
@@ -350,13 +363,12 @@ class Gateway:
 
     async def _answer(
         self,
+        read: Callable[[Exchange, Given], Read],
         exchange: Exchange,
-        asked: Asked,
-        able: Capabilities,
-        writer: Writer,
         receive: Receive,
         send: Send,
     ) -> None:
+        asked, able, writer = read(exchange, await self._body(exchange, receive))
         if not self.ready:
             raise Refused(refusal(503, "the gateway is stopping; ask again", code="stopping"))
         if self.open_streams >= self.settings.limits.streams:
@@ -439,8 +451,8 @@ async def _live(exchange: Exchange, receive: Receive, send: Send) -> None:
     await _ok(exchange, send, {"status": "live"})
 
 
-def _page_routes(page: Page) -> list[Route]:
-    """A route for each file of the page."""
+def _page_endpoints(page: Page) -> dict[str, Endpoint]:
+    """Path -> endpoint, for each file of the page."""
 
     def endpoint(path: str) -> Endpoint:
         async def show(exchange: Exchange, receive: Receive, send: Send) -> None:
@@ -450,7 +462,7 @@ def _page_routes(page: Page) -> list[Route]:
 
         return Endpoint(GET=show, HEAD=show)
 
-    return [Route(path, endpoint(path)) for path in sorted(page.paths)]
+    return {path: endpoint(path) for path in sorted(page.paths)}
 
 
 async def _unknown_path(scope: Scope, receive: Receive, send: Send) -> None:
