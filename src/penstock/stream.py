@@ -245,7 +245,10 @@ class AnswerStream:
                 held.busy = False
             if self._left or held.left:
                 raise StreamCancelledError("the answer was left while it was read")
-            self._note(batch)
+            if len(batch) == 1 and type(batch[0]) is Text:  # as most are
+                self._text.write(batch[0].text)
+            else:
+                self._note(batch)
             return batch
         except BaseException as error:
             left = self._was_left()

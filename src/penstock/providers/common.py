@@ -150,11 +150,9 @@ class Call:
                             raise watch.broken from None
                         raise
                     data = b""
-                finally:
-                    watch.stop()
                 events = decoder.feed(data) if data else decoder.eof()
+                watch.stop(events)
                 if events:
-                    self.limits.saw(events)
                     yield events
                 if decoder.failure is not None:
                     raise decoder.failure

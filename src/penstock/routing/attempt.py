@@ -47,6 +47,7 @@ class Attempt:
         first_at: the instant of its first piece.
         committed: a piece was handed out.
         pieces: how many were, the end not counted.
+        finished: the good end, once it has come.
     """
 
     __slots__ = (
@@ -54,7 +55,6 @@ class Attempt:
         "_clock",
         "_context",
         "_error",
-        "_finished",
         "_last",
         "_left",
         "_number",
@@ -65,6 +65,7 @@ class Attempt:
         "batches",
         "begun",
         "committed",
+        "finished",
         "first_at",
         "pieces",
         "target",
@@ -98,15 +99,10 @@ class Attempt:
         self.first_at: float | None = None
         self._last: float | None = None
         self._error: PenstockError | None = None
-        self._finished: Finished | None = None
+        self.finished: Finished | None = None
         self._left = False
         if observer is not silent:
             observer(AttemptStarted(request_id, target.name, number, self.begun))
-
-    @property
-    def finished(self) -> Finished | None:
-        """The good end, once it has come."""
-        return self._finished
 
     async def enter(self) -> None:
         """Enter the provider's context, unless that is done.
@@ -159,7 +155,7 @@ class Attempt:
     def finish(self, finished: Finished) -> None:
         """The good end has come."""
         self.pieces -= 1
-        self._finished = finished
+        self.finished = finished
         self._last = self._clock()
         if self._permit is not None:
             self._permit.succeeded()
@@ -196,7 +192,7 @@ class Attempt:
             self._told()
 
     def _told(self) -> None:
-        usage = self._finished.usage if self._finished is not None else None
+        usage = self.finished.usage if self.finished is not None else None
         if self._permit is not None:
             if self._last is None and not self.committed:
                 self._permit.abandoned()
@@ -224,7 +220,7 @@ class Attempt:
         """Why it failed; ``cancelled`` where it has no end, None where it ended well."""
         if self._error is not None:
             return self._error.kind
-        return None if self._finished is not None else "cancelled"
+        return None if self.finished is not None else "cancelled"
 
 
 def _used(usage: Usage | None) -> float | None:

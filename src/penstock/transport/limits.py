@@ -35,11 +35,13 @@ class Limits:
     Attributes:
         timeouts: the limits.
         clock: the clock.
+        steady: pieces flow, and none of the time for the next one is used up.
     """
 
     def __init__(self, timeouts: Timeouts, clock: Callable[[], float] | None = None) -> None:
         self.clock = clock or asyncio.get_running_loop().time
         self.timeouts = timeouts
+        self.steady = False
         self._phase = "first_content"
         self._left = timeouts.first_content
         self._total_left = timeouts.total
@@ -50,6 +52,7 @@ class Limits:
         for event in reversed(events):
             if isinstance(event, CONTENT):
                 self._phase, self._left = "idle", self.timeouts.idle
+                self.steady = self._total_left is None
                 return
             if isinstance(event, Waiting) and self._phase != "idle":
                 self._phase, self._left = "waiting", self.timeouts.first_content
@@ -68,6 +71,7 @@ class Limits:
 
     def spend(self, seconds: float) -> None:
         """Count ``seconds`` of waiting."""
+        self.steady = False
         if self._left is not None:
             self._left -= seconds
         if self._total_left is not None:
@@ -185,17 +189,23 @@ class Watch:
     def start(self) -> None:
         """A read begins."""
         start = self._start = self._clock()
-        budget = self._limits.budget()
+        limits = self._limits
+        budget = limits.timeouts.idle if limits.steady else limits.budget()
         if budget is None:
             return
         deadline = self._deadline = start + budget
         if self._handle is None or deadline < self._fires:
             self._set(budget)
 
-    def stop(self) -> None:
-        """The read ended."""
+    def stop(self, events: Sequence[Event] = ()) -> None:
+        """The read ended, and what it brought is ``events``."""
         self._deadline = None
-        self._limits.spend(self._clock() - self._start)
+        limits = self._limits
+        if limits.steady and events and isinstance(events[-1], CONTENT):
+            return  # the next piece has all of its time, whatever this one took
+        limits.spend(self._clock() - self._start)
+        if events:
+            limits.saw(events)
 
     def close(self) -> None:
         """No more reads."""

@@ -50,7 +50,7 @@ class SSEDecoder:
         self.retry: int | None = None
         self._lines = LineDecoder(limit=limit)
         self._limit = limit
-        self._first = True
+        self._first = self._blank = True
         self._data: list[bytes] = []
         self._size = 0
         self._event = ""
@@ -62,7 +62,14 @@ class SSEDecoder:
         Raises:
             ProtocolError: a line or an event is over the limit.
         """
-        if data.startswith(b"data:") and self._is_one(data):
+        if (
+            self._blank  # nothing came before that counts: so it is with most reads of a stream
+            and data.startswith(b"data:")  # that is sent token by token
+            and data.endswith(b"\n\n")
+            and data.find(b"\n") == len(data) - 2
+            and b"\r" not in data
+            and len(data) <= self._limit
+        ):
             self._first = False
             return [ServerEvent(data[6:-2] if data[5:6] == b" " else data[5:-2])]
         lines = self._lines.feed(data)
@@ -81,21 +88,10 @@ class SSEDecoder:
                     raise self._over()
             else:
                 self._field(line)
-        return events
-
-    def _is_one(self, data: bytes) -> bool:
-        """Whether ``data`` is one line and the blank one, and nothing came before that counts.
-
-        So it is with most reads of a stream that is sent token by token.
-        """
-        return (
-            data.find(b"\n") == len(data) - 2
-            and data.endswith(b"\n")
-            and b"\r" not in data
-            and len(data) <= self._limit
-            and not (self._data or self._event or self.last_event_id or self._id is not None)
-            and self._lines.idle
+        self._blank = self._lines.idle and not (
+            self._data or self._event or self.last_event_id or self._id is not None
         )
+        return events
 
     def eof(self) -> ServerEvent | None:
         """What the stream left unfinished: an event that must not count, but may be looked at.
