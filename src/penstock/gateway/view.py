@@ -86,8 +86,8 @@ class View:
         self._siblings = siblings
         self._began = monotonic()
         self._gateway: Watched | None = None
-        self._noted: deque[Record | Ended] = deque()
-        self._soon: asyncio.AbstractEventLoop | None = None  # where it is to be counted
+        self._noted: deque[AttemptStarted | AttemptEnded | BreakerChanged | Ended] = deque()
+        self._soon: asyncio.TimerHandle | None = None
 
     def attach(self, gateway: Watched) -> None:
         """Look at this gateway, also each time when it is configured anew."""
@@ -101,30 +101,27 @@ class View:
 
     def __call__(self, record: Record) -> None:
         """Take note of a record of the router."""
-        self._note(record)
+        if not isinstance(record, RequestEnded):  # the exchange knows more, and of refusals as well
+            self._noted.append(record)
+        if len(self._noted) >= MOST_NOTED:
+            self.settle()
 
     def ended(self, exchange: Exchange, now: float) -> None:
         """Take note of a request that ended: it is counted soon, with others.
 
         To count many at a time costs a fourth of what it costs to count each when it ends.
         """
-        loop = asyncio.get_running_loop()
-        if self._soon is not loop:
-            self._soon = loop
-            loop.call_later(SOON, self._settle_soon)
-        self._note((exchange, now))
-
-    def _note(self, what: Record | Ended) -> None:
-        self._noted.append(what)
+        if self._soon is None:
+            self._soon = asyncio.get_running_loop().call_later(SOON, self.settle)
+        self._noted.append((exchange, now))
         if len(self._noted) >= MOST_NOTED:
             self.settle()
 
-    def _settle_soon(self) -> None:
-        self._soon = None
-        self.settle()
-
     def settle(self) -> None:
         """Count what was noted so far."""
+        if self._soon is not None:
+            self._soon.cancel()
+            self._soon = None
         while self._noted:
             match each := self._noted.popleft():
                 case (exchange, now):
@@ -139,8 +136,6 @@ class View:
                     self._traces.ended(each)
                 case BreakerChanged():
                     self._board.changed(each)
-                case RequestEnded():
-                    pass  # the exchange knows more, and knows it of refusals as well
 
     async def metrics_text(self, accept: str) -> tuple[bytes, str]:
         """The answer of ``/metrics`` and its content type; of all processes."""
