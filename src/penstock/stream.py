@@ -288,7 +288,7 @@ class AnswerStream:
             PenstockError: the answer failed, or was left before its end.
         """
         try:
-            while await self.next_batch() is not None:
+            while self.finished is None and await self.next_batch() is not None:
                 pass
         finally:
             await self.aclose()

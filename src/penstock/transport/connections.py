@@ -15,10 +15,8 @@ from __future__ import annotations
 
 import asyncio
 import select
-import socket
-from functools import cached_property, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any
-from weakref import WeakSet
 
 import aiohttp
 from aiohttp import http_exceptions
@@ -47,14 +45,38 @@ class Handler(ResponseHandler):
 
     The library asks for that after every read, and parses and resumes anew each time: a
     twentieth of what a token costs.
+
+    Attributes:
+        used: it has been handed out before.
     """
 
-    __slots__ = ()
+    __slots__ = ("_poll", "used")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self._poll: select.poll | None = None
+        self.used = False
 
     def resume_reading(self, resume_parser: bool = True) -> None:
         """Go on reading, if that was paused."""
         if self._reading_paused:
             super().resume_reading(resume_parser)
+
+    @property
+    def silent(self) -> bool:
+        """Nothing has come: neither to the parser nor, unseen by the loop, to the system."""
+        if self.should_close or self.transport is None:
+            return False
+        if self._poll is None:
+            raw = self.transport.get_extra_info("socket")
+            descriptor = -1 if raw is None else raw.fileno()
+            if descriptor < 0:
+                return True
+            if not hasattr(select, "poll"):  # Windows
+                return not select.select([descriptor], [], [], 0)[0]
+            self._poll = select.poll()
+            self._poll.register(descriptor, select.POLLIN)
+        return not self._poll.poll(0)
 
 
 class Careful(aiohttp.BaseConnector):
@@ -70,10 +92,6 @@ class Careful(aiohttp.BaseConnector):
         super().__init__(*given, **named)
         self._factory: partial[Any] = partial(Handler, loop=self._loop)
 
-    @cached_property
-    def _used(self) -> WeakSet[ResponseHandler]:
-        return WeakSet()
-
     async def connect(
         self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
     ) -> Connection:
@@ -81,11 +99,10 @@ class Careful(aiohttp.BaseConnector):
         while True:
             connection = await super().connect(req, traces, timeout)
             protocol = connection.protocol
-            if protocol is None or protocol not in self._used:
-                if protocol is not None:
-                    self._used.add(protocol)
+            if not isinstance(protocol, Handler):
                 return connection
-            if _silent(protocol):
+            if not protocol.used or protocol.silent:
+                protocol.used = True
                 return connection
             connection.close()
 
@@ -106,23 +123,6 @@ class Careful(aiohttp.BaseConnector):
 
 class TCPConnector(Careful, aiohttp.TCPConnector):
     """The same, over TCP."""
-
-
-def _silent(protocol: ResponseHandler) -> bool:
-    """Whether nothing has come: neither to the parser nor, unseen by the loop, to the system."""
-    transport = protocol.transport
-    if protocol.should_close or transport is None:
-        return False
-    raw: socket.socket | None = transport.get_extra_info("socket")
-    return raw is None or raw.fileno() < 0 or not _readable(raw.fileno())
-
-
-def _readable(descriptor: int) -> bool:
-    if not hasattr(select, "poll"):  # Windows
-        return bool(select.select([descriptor], [], [], 0)[0])
-    poll = select.poll()
-    poll.register(descriptor, select.POLLIN)
-    return bool(poll.poll(0))
 
 
 class Loss:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import ssl
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, Self
@@ -53,18 +53,21 @@ _MAX_REDIRECTS = 3
 class Opened:
     """The context of ``Session.open``."""
 
-    __slots__ = ("_request", "_response", "_send")
+    __slots__ = ("_limits", "_once", "_proxy", "_request", "_response", "_session")
 
     def __init__(
-        self, send: Callable[[HttpRequest], Awaitable[Response]], request: HttpRequest
+        self, session: Session, request: HttpRequest, limits: Limits, proxy: str | None, once: bool
     ) -> None:
-        self._send = send
+        self._session = session
         self._request = request
+        self._limits = limits
+        self._proxy = proxy
+        self._once = once
 
     async def __aenter__(self) -> Response:
         request = self._request
         for _ in range(_MAX_REDIRECTS + 1):
-            response = await self._send(request)
+            response = await self._session.send(request, self._limits, self._proxy, self._once)
             target = _redirect(request, response) if request.follow else None
             if target is None:
                 self._response = response
@@ -178,7 +181,7 @@ class Session:
             NetworkError: no connection. StreamTimeoutError: a limit passed. ProtocolError: not
                 proper HTTP. RedirectError: sent to another host.
         """
-        return Opened(lambda asked: self._send(asked, limits, proxy, once), request)
+        return Opened(self, request, limits, proxy, once)
 
     async def fetch(
         self,
@@ -200,15 +203,18 @@ class Session:
             with limits.step():
                 return response, await response.read(limit)
 
-    async def _send(
+    async def send(
         self, request: HttpRequest, limits: Limits, proxy: str | None, once: bool
     ) -> Response:
-        check_address(request.url)
+        """Send ``request``, follow nothing; the answer is the caller's to free.
+
+        The arguments and errors are those of ``open``. A cancellation closes the connection.
+        """
+        url, host = _place(request.url)
         if request.headers != self._latest:  # nearly all requests of a provider have the same
             check_headers(request.headers)
             self.hush(credentials_of(request.headers))
             self._latest = request.headers
-        host = urlsplit(request.url).netloc.rpartition("@")[2]
         connect = limits.timeouts.connect
         pool, options = self._pool(proxy, host)
         raw: aiohttp.ClientResponse | None = None
@@ -216,7 +222,7 @@ class Session:
             with limits.step():
                 raw = await pool.request(
                     request.method,
-                    _encoded(request.url),
+                    url,
                     headers=[("Accept-Encoding", "identity"), *request.headers],
                     data=_upload(request.body),
                     allow_redirects=False,
@@ -312,10 +318,12 @@ def _upload(body: bytes) -> io.BytesIO | bytes | None:
 
 
 @lru_cache(maxsize=256)
-def _encoded(url: str) -> Any:
+def _place(url: str) -> tuple[Any, str]:
+    """``url`` as the HTTP library has it, and its host."""
     from yarl import URL
 
-    return URL(url, encoded=True)
+    check_address(url)
+    return URL(url, encoded=True), urlsplit(url).netloc.rpartition("@")[2]
 
 
 @lru_cache(maxsize=16)

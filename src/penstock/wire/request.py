@@ -11,7 +11,6 @@ import re
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from functools import lru_cache
 from typing import Any
 from urllib.parse import SplitResult, quote, unquote, urlencode, urlsplit
 
@@ -208,7 +207,8 @@ def check_address(url: str) -> None:
     Raises:
         BadRequestError: it is no http or https URL.
     """
-    if not _is_address(url):
+    parts = _split(url)
+    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
         raise BadRequestError("the request's address is not an http or https URL")
 
 
@@ -224,12 +224,6 @@ def check_headers(headers: Sequence[tuple[str, str]]) -> None:
                 f"header {name[:40]!r} holds characters that cannot stand in an HTTP header",
                 param=name,
             )
-
-
-@lru_cache(maxsize=256)
-def _is_address(url: str) -> bool:
-    parts = _split(url)
-    return parts is not None and parts.scheme in ("http", "https") and bool(parts.hostname)
 
 
 def trusted_url(url: str, *, base: str, hosts: Sequence[str] = ()) -> str:
