@@ -9,6 +9,7 @@ generators of one context all at once, which leaves them broken.
 
 Laws:
 * a hold does not keep its stream alive, only what the stream owns;
+* a stream that is read to its end by one coroutine, which leaves it, needs nobody to wait;
 * who owns the connections (a session) leaves its streams before it closes them;
 * a context is left once, by whoever takes it first;
 * a stream that is being read is left by its reader, whom the end of the loop cancels as well;
@@ -80,30 +81,37 @@ class Hold:
 
 
 class _Keeper:
-    """The open streams of one event loop, and the task that waits for its end."""
+    """The open streams of one event loop, and the task that waits for its end if one needs it."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._holds: set[Hold] = set()
         self._leaving: dict[Hold, asyncio.Task[None]] = {}
-        self._empty: asyncio.Future[None] = loop.create_future()
-        self._task = self._begin(self._keep())
+        self._empty: asyncio.Future[None] | None = None
+        self._task: asyncio.Task[None] | None = None
 
     @property
     def ended(self) -> bool:
         """Nothing more can be held here."""
-        return self._empty.done()
+        return self._empty is not None and self._empty.done()
 
-    def hold(self, context: EventStream, owner: Owner | None) -> Hold:
+    def hold(self, context: EventStream, owner: Owner | None, *, attended: bool) -> Hold:
         """Hold ``context`` until it is left."""
         hold = Hold(self, context, owner)
         self._holds.add(hold)
+        if self._empty is None and not attended:
+            self._empty = self._loop.create_future()
+            self._task = self._begin(self._keep(self._empty))
         return hold
 
     def forget(self, hold: Hold) -> None:
         """``hold`` was left."""
         self._holds.discard(hold)
-        if not self._holds and not self._empty.done():
+        if self._holds:
+            return
+        if self._empty is None:
+            self._end()
+        elif not self._empty.done():
             self._empty.set_result(None)
 
     def drop(self, hold: Hold) -> None:
@@ -140,32 +148,36 @@ class _Keeper:
         """The one place of this module where a task begins; it ends before its loop does."""
         return self._loop.create_task(work)
 
-    async def _keep(self) -> None:
+    async def _keep(self, empty: asyncio.Future[None]) -> None:
         try:
-            await self._empty
+            await empty
         except asyncio.CancelledError:
             await self.leave_all()
             raise
         finally:
-            if _keepers.get(self._loop) is self:
-                del _keepers[self._loop]
+            self._end()
+
+    def _end(self) -> None:
+        if _keepers.get(self._loop) is self:
+            del _keepers[self._loop]
 
 
 _keepers: dict[asyncio.AbstractEventLoop, _Keeper] = {}
-"""One for each loop that has open streams; an entry ends with its task."""
+"""One for each loop that has open streams; an entry ends with the last of them, or its task."""
 
 
-def hold(context: EventStream, owner: Owner | None = None) -> Hold:
+def hold(context: EventStream, owner: Owner | None = None, *, attended: bool = False) -> Hold:
     """Hold an entered context of the running loop until it is left.
 
     Args:
         owner: who leaves it with ``leave_of`` before it closes what the context uses.
+        attended: the coroutine that entered it leaves it, whatever happens.
     """
     loop = asyncio.get_running_loop()
     keeper = _keepers.get(loop)
     if keeper is None or keeper.ended:
         keeper = _keepers[loop] = _Keeper(loop)
-    return keeper.hold(context, owner)
+    return keeper.hold(context, owner, attended=attended)
 
 
 async def leave_of(owner: Owner | None) -> None:

@@ -115,6 +115,7 @@ class AnswerStream:
     _context: EventStream | None = None
     _hold: Hold | None = None
     _batches: AsyncIterator[Sequence[Event]] | None = None
+    _attended = False
     _busy = False
     _left = False
     _ended = False
@@ -287,6 +288,7 @@ class AnswerStream:
         Raises:
             PenstockError: the answer failed, or was left before its end.
         """
+        self._attended = True
         try:
             while self.finished is None and await self.next_batch() is not None:
                 pass
@@ -349,7 +351,7 @@ class AnswerStream:
             if isinstance(error, PenstockError):
                 self._complete(error)
             raise
-        self._hold = hold(context, self._owner)
+        self._hold = hold(context, self._owner, attended=self._attended)
         if self._left:  # by another task, meanwhile
             await self._leave()
 
