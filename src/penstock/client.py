@@ -379,8 +379,10 @@ class Client:
         plan = self.router.plan(request.model)
         name, model = self.resolve(request.model)
         limits = None if timeout is None else Timeouts.of(timeout)
-        if not plan.pooled:
-            self._check(name, request)
+        if not plan.pooled:  # refuse at once what could be told only later
+            provider = self.provider(name)
+            if request.conversation is not None:
+                _check_owner(provider, request.conversation)
         if request.conversation is not None and self._cleanup:
             self._used[id(request.conversation)] = (name, request.conversation)
 
@@ -394,12 +396,6 @@ class Client:
 
         stream = AnswerStream(opener, provider=name, model=model, owner=self.session)
         return stream
-
-    def _check(self, name: str, request: ChatRequest) -> None:
-        """Refuse at once what could be told only later."""
-        provider = self.provider(name)
-        if request.conversation is not None:
-            _check_owner(provider, request.conversation)
 
     def _config(self, name: str) -> ProviderConfig:
         config = self._configs.get(name) or ProviderConfig(name=name)

@@ -62,14 +62,16 @@ def parse_messages(messages: Messages, media: Media = ()) -> tuple[Message, ...]
 
 
 def _message(given: Message | Mapping[str, Any], index: int) -> Message:
+    if type(given) is dict and len(given) == 2:  # nearly always
+        role, content = given.get("role"), given.get("content")
+        if role in ROLES and type(content) is str:
+            return Message(role, content)
     if isinstance(given, Message):
         return given
     where = f"messages[{index}]"
     if not isinstance(given, Mapping):
         raise BadRequestError(f"{where} must be a mapping with role and content", param="messages")
     role, content = given.get("role"), given.get("content")
-    if len(given) == 2 and role in ROLES and type(content) is str:  # nearly always
-        return Message(role, content)
     if role not in ROLES:
         known = ", ".join(ROLES)
         raise BadRequestError(

@@ -230,7 +230,9 @@ class Answer:
             replies = await self._replies()
         exchange = self._exchange
         for at, stream in enumerate(self._streams):
-            replies[at] = reply = self._completed(replies[at], stream)
+            reply = replies[at]
+            if self._estimate or self._asked.stops:
+                replies[at] = reply = self._completed(reply, stream)
             exchange.characters += len(reply.text)
             if reply.warnings:
                 exchange.warnings += tuple(note.code for note in reply.warnings)

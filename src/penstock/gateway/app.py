@@ -371,13 +371,13 @@ class Gateway:
         asked, able, writer = read(exchange, await self._body(exchange, receive))
         if not self.ready:
             raise Refused(refusal(503, "the gateway is stopping; ask again", code="stopping"))
-        if self.open_streams >= self.settings.limits.streams:
+        if len(self._under_way) >= self.settings.limits.streams:
             raise Refused(refusal(503, "the gateway is full; try again", retry_after=1))
         if asked.dropped:
             exchange.warnings = tuple(f"parameter_dropped {name}" for name in asked.dropped)
         if self.settings.log_prompts:
             writer = exchange.transcript = Transcript(writer, asked.request)
-        client, id = self.client, exchange.request_id
+        client, id = self._clients.current, exchange.request_id
         answer = Answer(
             exchange,
             asked,

@@ -134,6 +134,7 @@ class Metrics:
 
     def __init__(self, live: Callable[[], Live]) -> None:
         self.names = Names()
+        self._calls: dict[tuple[str, str], tuple[str, str, str]] = {}
         self._sources = (_Gauges(live, self.names), ProcessCollector(registry=None))
         self._http = Tally(
             "penstock_http_requests", "Requests, by what they were answered.", ("route", "status")
@@ -201,9 +202,7 @@ class Metrics:
             if exchange.status >= 400 and exchange.status != 499:
                 self._refusals.add((str(exchange.status),))
             return
-        if exchange.kind is None:
-            self.names.admit(exchange.model)
-        call = ("chat", provider_of(exchange.target), self.names.label(exchange.model))
+        call = self._call(exchange.target, exchange.model, well=exchange.kind is None)
         self._served.add((*call, exchange.kind or ""), now - exchange.began)
         usage = exchange.usage
         tokens = None
@@ -223,15 +222,14 @@ class Metrics:
 
     def ended(self, record: AttemptEnded) -> None:
         """A try ended."""
-        if record.kind is None:
-            self.names.admit(record.target)
-        target = self._target(record.target)
-        self._asked.add(("chat", *target, record.kind or ""), record.duration_s)
+        call = self._call(record.target, record.target, well=record.kind is None)
+        target = call[1:]
+        self._asked.add((*call, record.kind or ""), record.duration_s)
         self._attempts.add(target)
         if record.attempt > 1:
             self._retries.add(target)
         if record.first_content_s is not None:
-            self._chunk.add(("chat", *target), record.first_content_s)
+            self._chunk.add(call, record.first_content_s)
         if record.tokens:
             self._pieces.add(target, record.tokens)
 
@@ -240,8 +238,16 @@ class Metrics:
         live = [family_of(metric) for source in self._sources for metric in source.collect()]
         return [*live, *(counted.family() for counted in self._counts)]
 
-    def _target(self, name: str) -> tuple[str, str]:
-        return provider_of(name), self.names.label(name)
+    def _call(self, target: str, model: str, *, well: bool) -> tuple[str, str, str]:
+        """The labels of a call; those of a known model are remembered, for there are so few."""
+        labels = self._calls.get((target, model))
+        if labels is None:
+            if well:
+                self.names.admit(model)
+            labels = "chat", provider_of(target), self.names.label(model)
+            if labels[2] != OTHER:
+                self._calls[target, model] = labels
+        return labels
 
 
 def family_of(metric: Metric) -> Family:

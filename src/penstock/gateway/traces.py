@@ -38,9 +38,14 @@ class Traces:
     def __init__(self) -> None:
         self._tries: dict[str, list[AttemptEnded]] = {}
 
+    @property
+    def wanted(self) -> bool:
+        """Somebody has set up a provider of tracers in this process."""
+        return _tracer() is not None
+
     def ended(self, record: AttemptEnded) -> None:
         """A try ended; its span is made with that of its request."""
-        if not record.request_id or _tracer() is None:
+        if not record.request_id:
             return
         if len(self._tries) >= MOST:
             # A try that ends after its request is asked for by nobody: the oldest are such.

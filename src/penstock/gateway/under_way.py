@@ -13,8 +13,7 @@ class UnderWay:
 
     def __init__(self) -> None:
         self._answers: set[Answer] = set()
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._idle = asyncio.Event()  # set by the last of them to end
         self._patience: asyncio.Timeout | None = None
 
     def __len__(self) -> int:
@@ -23,7 +22,6 @@ class UnderWay:
     def add(self, answer: Answer) -> None:
         """One more."""
         self._answers.add(answer)
-        self._idle.clear()
 
     def discard(self, answer: Answer) -> None:
         """It has ended."""
@@ -38,7 +36,9 @@ class UnderWay:
         """
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(limit) as self._patience:
-                await self._idle.wait()
+                while self._answers:
+                    self._idle.clear()
+                    await self._idle.wait()
         self._patience = None
         async with asyncio.TaskGroup() as group:
             for answer in list(self._answers):

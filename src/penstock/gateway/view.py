@@ -122,20 +122,24 @@ class View:
         if self._soon is not None:
             self._soon.cancel()
             self._soon = None
+        traces = self._traces if self._traces.wanted else None
         while self._noted:
-            match each := self._noted.popleft():
-                case (exchange, now):
-                    route = route_of(exchange.path)
-                    self.metrics.request(exchange, route, now)
-                    self._traces.request(exchange, route, now)
-                case AttemptStarted():
-                    self._board.started(each)
-                case AttemptEnded():
-                    self._board.ended(each)
-                    self.metrics.ended(each)
-                    self._traces.ended(each)
-                case BreakerChanged():
-                    self._board.changed(each)
+            each = self._noted.popleft()
+            if isinstance(each, AttemptEnded):
+                self._board.ended(each)
+                self.metrics.ended(each)
+                if traces is not None:
+                    traces.ended(each)
+            elif isinstance(each, AttemptStarted):
+                self._board.started(each)
+            elif isinstance(each, BreakerChanged):
+                self._board.changed(each)
+            else:
+                exchange, now = each
+                route = route_of(exchange.path)
+                self.metrics.request(exchange, route, now)
+                if traces is not None:
+                    traces.request(exchange, route, now)
 
     async def metrics_text(self, accept: str) -> tuple[bytes, str]:
         """The answer of ``/metrics`` and its content type; of all processes."""
