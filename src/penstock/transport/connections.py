@@ -99,8 +99,7 @@ class Careful(aiohttp.BaseConnector):
         while True:
             connection = await super().connect(req, traces, timeout)
             protocol = connection.protocol
-            if not isinstance(protocol, Handler):
-                return connection
+            assert isinstance(protocol, Handler), "the library does not take our factory"
             if not protocol.used or protocol.silent:
                 protocol.used = True
                 return connection
