@@ -15,8 +15,10 @@ from __future__ import annotations
 
 import asyncio
 import select
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import aiohttp
 from aiohttp import http_exceptions
@@ -45,38 +47,14 @@ class Handler(ResponseHandler):
 
     The library asks for that after every read, and parses and resumes anew each time: a
     twentieth of what a token costs.
-
-    Attributes:
-        used: it has been handed out before.
     """
 
-    __slots__ = ("_poll", "used")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(loop)
-        self._poll: select.poll | None = None
-        self.used = False
+    __slots__ = ()
 
     def resume_reading(self, resume_parser: bool = True) -> None:
         """Go on reading, if that was paused."""
         if self._reading_paused:
             super().resume_reading(resume_parser)
-
-    @property
-    def silent(self) -> bool:
-        """Nothing has come: neither to the parser nor, unseen by the loop, to the system."""
-        if self.should_close or self.transport is None:
-            return False
-        if self._poll is None:
-            raw = self.transport.get_extra_info("socket")
-            descriptor = -1 if raw is None else raw.fileno()
-            if descriptor < 0:
-                return True
-            if not hasattr(select, "poll"):  # Windows
-                return not select.select([descriptor], [], [], 0)[0]
-            self._poll = select.poll()
-            self._poll.register(descriptor, select.POLLIN)
-        return not self._poll.poll(0)
 
 
 class Careful(aiohttp.BaseConnector):
@@ -91,6 +69,7 @@ class Careful(aiohttp.BaseConnector):
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
         self._factory: partial[Any] = partial(Handler, loop=self._loop)
+        self._ears: WeakKeyDictionary[ResponseHandler, Callable[[], bool]] = WeakKeyDictionary()
 
     async def connect(
         self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
@@ -99,9 +78,12 @@ class Careful(aiohttp.BaseConnector):
         while True:
             connection = await super().connect(req, traces, timeout)
             protocol = connection.protocol
-            assert isinstance(protocol, Handler), "the library does not take our factory"
-            if not protocol.used or protocol.silent:
-                protocol.used = True
+            assert protocol is not None
+            heard = self._ears.get(protocol)
+            if heard is None:
+                self._ears[protocol] = _ear(protocol)
+                return connection
+            if not (protocol.should_close or protocol.transport is None or heard()):
                 return connection
             connection.close()
 
@@ -122,6 +104,19 @@ class Careful(aiohttp.BaseConnector):
 
 class TCPConnector(Careful, aiohttp.TCPConnector):
     """The same, over TCP."""
+
+
+def _ear(protocol: ResponseHandler) -> Callable[[], bool]:
+    """Tells whether something has come on a connection, though the loop has not seen it yet."""
+    raw = protocol.transport and protocol.transport.get_extra_info("socket")
+    descriptor: int = raw.fileno() if raw else -1
+    if descriptor < 0:
+        return lambda: False
+    if not hasattr(select, "poll"):  # Windows
+        return lambda: bool(select.select([descriptor], [], [], 0)[0])
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return lambda: bool(poll.poll(0))
 
 
 class Loss:
