@@ -382,6 +382,24 @@ async def test_a_socks5_proxy_with_credentials() -> None:
             assert await fetch("http://origin.invalid/x", session=session) == b"through socks"
 
 
+async def test_row_20_what_comes_unasked_through_a_socks_proxy_reaches_nobody() -> None:
+    peers = []
+
+    async def proxy(peer: Peer) -> None:
+        peers.append(peer)
+        await socks5(peer)
+        await peer.request()
+        await peer.answer(b"too late")
+
+    async with scripted(proxy) as server:
+        config = SessionConfig(proxy=f"socks5://ann:secret@127.0.0.1:{server.port}")
+        async with Session(config) as session:
+            assert await fetch("http://origin.invalid/x", session=session) == b"through socks"
+            peers[0]._writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil")
+            assert await fetch("http://origin.invalid/x", session=session) == b"through socks"
+    assert len(peers) == 2
+
+
 @pytest.mark.parametrize("reply", [b"\x05\xff", b"garbage!", b""])
 async def test_a_socks_proxy_that_fails_is_a_network_error(reply: bytes) -> None:
     """faults.md row 50."""
