@@ -3,9 +3,9 @@
 An open stream owns a connection and a remote conversation, and undoing them takes requests. Two
 moments leave no one to do it: a suspended stream that is dropped, and an event loop that ends
 (``asyncio.run`` after a ``break``). For both, one task for each loop waits as long as streams are
-open there. The loop cancels it at its end and waits for it, so this is the moment in which
-everything that is still open is left in order; without it, ``shutdown_asyncgens`` closes the
-generators of one context all at once, which leaves them broken.
+open there that could be left so. The loop cancels it at its end and waits for it, so this is the
+moment in which everything that is still open is left in order; without it, ``shutdown_asyncgens``
+closes the generators of one context all at once, which leaves them broken.
 
 Laws:
 * a hold does not keep its stream alive, only what the stream owns;

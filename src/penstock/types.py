@@ -113,12 +113,13 @@ class Sampling(Value, frozen=True):
 
     def given(self) -> dict[str, Any]:
         """Name -> value of what is set."""
-        try:
-            given: dict[str, Any] = msgspec.to_builtins(self)  # which leaves out the defaults
-        except TypeError:  # a value that is no builtin: for whoever checks the values
-            values = msgspec.structs.asdict(self).items()
-            given = {name: value for name, value in values if value is not None and value != ()}
-        return given
+        if self == _NO_SAMPLING:  # as nearly all requests are
+            return {}
+        values = msgspec.structs.asdict(self).items()
+        return {name: value for name, value in values if value is not None and value != ()}
+
+
+_NO_SAMPLING = Sampling()
 
 
 class Tool(Value, frozen=True):

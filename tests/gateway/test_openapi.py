@@ -47,7 +47,7 @@ def test_every_path_of_the_gateway_is_described_and_no_other() -> None:
     from penstock.gateway.app import Gateway
 
     gateway = Gateway(Client(config=Settings()))
-    served = {path.replace(":path", "") for path in gateway._endpoints}
+    served = {path.replace(":path", "") for path in gateway._table()}
     assert served - Page().paths == set(OPERATIONS)
     assert set(OPERATIONS) <= {*ROUTES, "/v1/models/{id}"}
 

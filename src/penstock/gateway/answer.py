@@ -116,9 +116,9 @@ class Answer:
                 await self._failed(error)
         except BaseException as error:
             self._note_route(self._streams[0])
-            if is_gone(error):
-                raise ClientGone from None
-            if not (self._gone and isinstance(error, asyncio.CancelledError)):
+            if not self._gone:  # else the watcher has cancelled, and that is what counts
+                if is_gone(error):
+                    raise ClientGone from None
                 raise
         finally:
             begin.cancel()
@@ -137,6 +137,8 @@ class Answer:
         assert watcher is not None
         watcher.cancel()
         await asyncio.wait([watcher])
+        if not watcher.cancelled() and (error := watcher.exception()) is not None:
+            _log.error("the line to a caller failed in a way nobody foresaw", exc_info=error)
 
     async def stop(self) -> None:
         """End the answer because the gateway ends; the caller is told."""
@@ -294,11 +296,11 @@ class Answer:
         """Cancel ``task`` as soon as the line to the caller is of no use any more."""
         try:
             await self._until_gone(receive)
-        except (ClientGone, OSError, RuntimeError) as error:
-            if not is_gone(error):
-                _log.exception("the line to a caller failed in a way nobody foresaw")
+        except Exception as error:
             self._gone = True
             task.cancel()
+            if not is_gone(error):
+                raise
 
     async def _until_gone(self, receive: Receive) -> None:
         """Wait for the caller to leave; meanwhile keep the line alive.
@@ -306,7 +308,7 @@ class Answer:
         Raises:
             ClientGone: the caller left, or did not read for too long.
         """
-        while not self._over:
+        while True:
             try:
                 # A whole answer is written at once: there is no silence on its line to fill.
                 async with asyncio.timeout(self._limits.heartbeat if self._asked.stream else None):
@@ -314,7 +316,9 @@ class Answer:
             except TimeoutError:
                 await self._beat()
                 continue
-            if message["type"] == "http.disconnect" and not self._over:
+            if message["type"] == "http.disconnect":
+                if self._over:
+                    return
                 raise ClientGone
 
     async def _beat(self) -> None:

@@ -31,6 +31,7 @@ from penstock.gateway.costs import settle, take
 from penstock.gateway.errors import Failure, failure_of, refusal
 from penstock.gateway.exchange import Exchange, new_id
 from penstock.gateway.http import (
+    CLOSED,
     JSON,
     REFUSED_BELOW,
     ClientGone,
@@ -38,7 +39,6 @@ from penstock.gateway.http import (
     Refused,
     Scope,
     Send,
-    is_gone,
     read_body,
     respond,
     respond_and_close,
@@ -143,9 +143,10 @@ class Gateway:
         self._polled = POLLED | self._page.paths
         self._keys = Keys(self.settings, key_file)
         self._admission = self._door()
-        self._endpoints = self._table()
-        routes = [Route(path, endpoint) for path, endpoint in self._endpoints.items()]
+        endpoints = self._table()
+        routes = [Route(path, endpoint) for path, endpoint in endpoints.items()]
         self._router = Router(routes=routes, default=_unknown_path, redirect_slashes=False)
+        self._plain = {path: one for path, one in endpoints.items() if "{" not in path}
         self.view.attach(self)
 
     @property
@@ -203,7 +204,7 @@ class Gateway:
             exchange.kind = error.kind
             await self._refuse(exchange, failure_of(error), receive, send)
         except Exception as error:
-            if is_gone(error):
+            if CLOSED in str(error):  # the caller left
                 exchange.status, exchange.kind = exchange.status or 499, "cancelled"
                 return
             _log.exception("request %s failed in a way nobody foresaw", exchange.request_id)
@@ -216,8 +217,8 @@ class Gateway:
             self._ended(exchange, monotonic())
 
     def _endpoint(self, scope: Scope) -> Endpoint | None:
-        """The endpoint that needs no search; below a mount, and with parameters, one is needed."""
-        return None if scope.get("root_path") else self._endpoints.get(scope["path"])
+        """The endpoint that needs no search: one below a mount does, and one with parameters."""
+        return None if scope.get("root_path") else self._plain.get(scope["path"])
 
     async def _refuse(
         self, exchange: Exchange, failure: Failure, receive: Receive, send: Send

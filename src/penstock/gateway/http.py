@@ -20,7 +20,7 @@ REFUSED_BELOW = "penstock.refused_below"
 
 JSON: Header = (b"content-type", b"application/json")
 
-_CLOSED = "the handler is closed"
+CLOSED = "the handler is closed"
 """What uvloop says of a write where the caller left a moment before."""
 
 LINGER = 2.0
@@ -46,7 +46,7 @@ class ClientGone(Exception):
 
 def is_gone(error: BaseException) -> bool:
     """True for what it comes to where a caller has left, also a moment before a write."""
-    return isinstance(error, ClientGone | OSError) or _CLOSED in str(error)
+    return isinstance(error, ClientGone | OSError) or CLOSED in str(error)
 
 
 async def read_body(receive: Receive, limit: int) -> bytes:

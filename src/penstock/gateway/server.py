@@ -211,7 +211,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def close(self) -> None:
         """Close the connection after an answer that was broken off, or was the last one."""
-        self._write_head()
+        if not self.transport.is_closing():
+            self._write_head()
         self.transport.close()
 
     # -- what the caller reads -----------------------------------------------------------------

@@ -45,7 +45,7 @@ class Traces:
 
     def ended(self, record: AttemptEnded) -> None:
         """A try ended; its span is made with that of its request."""
-        if not record.request_id:
+        if not record.request_id or _tracer() is None:
             return
         if len(self._tries) >= MOST:
             # A try that ends after its request is asked for by nobody: the oldest are such.

@@ -87,7 +87,7 @@ class View:
         self._began = monotonic()
         self._gateway: Watched | None = None
         self._noted: deque[AttemptStarted | AttemptEnded | BreakerChanged | Ended] = deque()
-        self._soon: asyncio.TimerHandle | None = None
+        self._soon: asyncio.AbstractEventLoop | None = None  # where it is to be counted
 
     def attach(self, gateway: Watched) -> None:
         """Look at this gateway, also each time when it is configured anew."""
@@ -111,17 +111,20 @@ class View:
 
         To count many at a time costs a fourth of what it costs to count each when it ends.
         """
-        if self._soon is None:
-            self._soon = asyncio.get_running_loop().call_later(SOON, self.settle)
+        loop = asyncio.get_running_loop()
+        if self._soon is not loop:
+            self._soon = loop
+            loop.call_later(SOON, self._settle_soon)
         self._noted.append((exchange, now))
         if len(self._noted) >= MOST_NOTED:
             self.settle()
 
+    def _settle_soon(self) -> None:
+        self._soon = None
+        self.settle()
+
     def settle(self) -> None:
         """Count what was noted so far."""
-        if self._soon is not None:
-            self._soon.cancel()
-            self._soon = None
         traces = self._traces if self._traces.wanted else None
         while self._noted:
             each = self._noted.popleft()

@@ -142,16 +142,18 @@ class Call:
             refuse_page(response)
             while not decoder.done:
                 watch.start()
+                events: list[Event] = []
                 try:
                     data = await response.read_some()
+                    events = decoder.feed(data) if data else decoder.eof()
                 except PenstockError:
                     if not decoder.whole:
                         if watch.broken is not None:
                             raise watch.broken from None
                         raise
-                    data = b""
-                events = decoder.feed(data) if data else decoder.eof()
-                watch.stop(events)
+                    events = decoder.eof()
+                finally:
+                    watch.stop(events)
                 if events:
                     yield events
                 if decoder.failure is not None:

@@ -180,7 +180,7 @@ class Attempt:
         if self._left:
             return
         self._left = True
-        self._opener = None  # it holds the journey, and that holds this: no ring
+        self._opener = None  # it holds who holds this: no ring
         context, self._context, self.batches = self._context, None, None
         try:
             if context is not None:

@@ -1,7 +1,7 @@
 """What an HTTP library leaves open about its connections, closed here.
 
 Four things that ``aiohttp`` does not do by itself, each found by a test on real sockets, and one
-that it does for nothing at each read (``Handler``):
+that it does after every read, mostly for nothing (``Handler``):
 
 * a kept connection on which something came unasked is used again, so that the next caller gets an
   answer to nobody's question (``faults.md`` row 20);
@@ -43,17 +43,32 @@ _TOLD_APART = (aiohttp.ClientHttpProxyError, aiohttp.ClientConnectorError)
 
 
 class Handler(ResponseHandler):
-    """A connection that goes on reading where it was paused, and only there.
+    """A connection on which reading is not resumed where it never was paused.
 
     The library asks for that after every read, and parses and resumes anew each time: a
-    twentieth of what a token costs.
+    twentieth of what a token costs. Once an answer was paused, its parser may hold a rest that only
+    this asking sets free.
     """
 
-    __slots__ = ()
+    __slots__ = ("_paused_once",)
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self._paused_once = False
+
+    def set_response_params(self, **parameters: Any) -> None:
+        """An answer is about to come."""
+        self._paused_once = self._reading_paused
+        super().set_response_params(**parameters)
+
+    def pause_reading(self) -> None:
+        """Read no more: too much is unread."""
+        self._paused_once = True
+        super().pause_reading()
 
     def resume_reading(self, resume_parser: bool = True) -> None:
-        """Go on reading, if that was paused."""
-        if self._reading_paused:
+        """Go on reading."""
+        if self._paused_once:
             super().resume_reading(resume_parser)
 
 
