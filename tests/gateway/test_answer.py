@@ -241,7 +241,9 @@ async def test_a_cancellation_that_meets_a_leaving_stays_a_cancellation() -> Non
     assert behind.open == 0
 
 
-@pytest.mark.parametrize("failure", [OSError("reset"), RuntimeError("the line is odd")])
+@pytest.mark.parametrize(
+    "failure", [OSError("reset"), RuntimeError("the line is odd"), KeyError("type")]
+)
 async def test_a_line_that_fails_while_it_is_watched_ends_the_answer(failure: Exception) -> None:
     behind = Upstreams()
     answer, messages = single(behind.stream([[Text("a")]]))
@@ -284,6 +286,46 @@ async def test_a_server_that_cannot_write_says_that_the_caller_left() -> None:
     assert behind.open == 0
 
 
+@pytest.mark.parametrize(
+    "batches",
+    [[[Text("a")], [Finished()]], [[Text("a")], ModelError("died")]],
+    ids=["end", "error"],
+)
+async def test_a_caller_who_does_not_read_the_last_write_is_given_up(batches: Batches) -> None:
+    behind = Upstreams(pace=0.06)  # long enough to be watched
+    answer, messages = single(behind.stream(batches), Limits(heartbeat=0.05, write=0.15))
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        await messages.send(message)
+        if len(messages.sent) == 3:
+            await asyncio.Event().wait()
+
+    async with asyncio.timeout(5):
+        with pytest.raises(ClientGone):
+            await answer.run(never, send)
+    assert behind.open == 0
+
+
+async def test_a_leaving_that_meets_another_error_is_a_leaving() -> None:
+    @asynccontextmanager
+    async def odd() -> AsyncIterator[AsyncIterator[Sequence[Event]]]:
+        try:
+            yield Upstreams()._said([])
+        finally:
+            raise ValueError("it was cancelled")
+
+    async def left() -> MutableMapping[str, Any]:
+        return {"type": "http.disconnect"}
+
+    answer, messages = single(AnswerStream(odd, provider="p", model="m"))
+    async with asyncio.timeout(5):
+        with pytest.raises(ClientGone):
+            await answer.run(left, messages.send)
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
+
+
 class Messages:
     """What goes out."""
 
@@ -299,10 +341,10 @@ async def never() -> MutableMapping[str, Any]:
     raise AssertionError
 
 
-def single(stream: AnswerStream) -> tuple[Answer, Messages]:
+def single(stream: AnswerStream, limits: Limits | None = None) -> tuple[Answer, Messages]:
     """An answer of one streamed choice."""
     scope = {"method": "POST", "path": "/v1/chat/completions", "headers": []}
     request = ChatRequest(model="p/m", messages=(Message("user", "Hello"),))
     writer = ChatWriter("chatcmpl-1", "p/m", 17, usage=False)
     asked = Asked(request=request, stream=True)
-    return Answer(Exchange(scope, 0.0), asked, writer, [stream], Limits()), Messages()
+    return Answer(Exchange(scope, 0.0), asked, writer, [stream], limits or Limits()), Messages()

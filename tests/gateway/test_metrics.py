@@ -168,6 +168,19 @@ def test_the_number_of_names_is_bounded() -> None:
     assert {s.value for s in counted.samples if s.labels["gen_ai_request_model"] == "other"} == {50}
 
 
+def test_what_ends_in_a_later_loop_is_counted_soon_as_well() -> None:
+    view = View()
+    scope: dict[str, Any] = {"method": "GET", "path": "/v1/models", "headers": []}
+
+    async def ended(*, wait: bool) -> None:
+        view.ended(Exchange(scope, 0.0), 1.0)
+        if wait:
+            await until(lambda: not view._noted)
+
+    asyncio.run(ended(wait=False))
+    asyncio.run(ended(wait=True))
+
+
 def test_estimated_tokens_are_not_told_as_counted() -> None:
     from penstock.types import Usage
 

@@ -180,3 +180,19 @@ def one_server(base_url: str, header: str) -> Client:
 async def owners(catalogue: Catalogue) -> set[str]:
     """Whose models are told."""
     return {model["owned_by"] for model in await catalogue.models()}
+
+
+async def test_the_template_of_a_path_is_no_path(gateway: Running) -> None:
+    assert await status_of(gateway, "%7Bid:path%7D") == (404, "model_not_found")
+
+
+async def test_a_file_that_the_gateway_misses_is_no_caller_who_left(
+    gateway: Running, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def broken() -> None:
+        raise FileNotFoundError("models.json")
+
+    monkeypatch.setattr(gateway.gateway.catalogue, "models", broken)
+    async with gateway.http.get(f"{gateway.url}/v1/models") as answer:
+        assert answer.status == 500
+    assert "failed in a way nobody foresaw" in caplog.text

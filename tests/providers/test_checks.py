@@ -42,6 +42,7 @@ def request(**changes: Any) -> ChatRequest:
         ({"sampling": Sampling(top_k=1.5)}, "top_k"),  # type: ignore[arg-type]
         ({"sampling": Sampling(top_p=0.5)}, "top_p"),
         ({"sampling": Sampling(stop=("a", ""))}, "stop"),
+        ({"sampling": Sampling(stop=(b"END",))}, "stop"),  # type: ignore[arg-type]
     ],
 )
 def test_refusals_name_the_parameter(changes: dict[str, Any], param: str) -> None:

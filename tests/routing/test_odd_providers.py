@@ -91,11 +91,12 @@ async def test_a_cleanup_that_fails_is_told_to_the_log_alone(
     assert stage.told(RequestEnded)[0].kind is None
 
 
-async def test_one_left_while_it_is_opened_is_closed_as_soon_as_it_is_open() -> None:
+@pytest.mark.parametrize("model", ["both", "a/m"])
+async def test_one_left_while_it_is_opened_is_closed_as_soon_as_it_is_open(model: str) -> None:
     hold = Hold()
     odd = Odd([Text("a")], [Finished()], opening=hold)
     stage = stage_of(odd)
-    routed = stage.router.stream("both", REQUEST)
+    routed = stage.router.stream(model, REQUEST)
     async with asyncio.TaskGroup() as group:
         entering = group.create_task(_cancelled(routed.__aenter__()))
         await hold.reached()
@@ -106,11 +107,12 @@ async def test_one_left_while_it_is_opened_is_closed_as_soon_as_it_is_open() -> 
     assert stage.asked() == "a"
 
 
-async def test_one_left_while_it_is_read_asks_nobody_else() -> None:
+@pytest.mark.parametrize("model", ["both", "a/m"])
+async def test_one_left_while_it_is_read_asks_nobody_else(model: str) -> None:
     hold = Hold()
     odd = Odd(reading=hold)
     stage = stage_of(odd, retries=3)
-    routed = stage.router.stream("both", REQUEST)
+    routed = stage.router.stream(model, REQUEST)
     batches = await routed.__aenter__()
     async with asyncio.TaskGroup() as group:
         reading = group.create_task(_cancelled(anext(batches)))
@@ -119,6 +121,7 @@ async def test_one_left_while_it_is_read_asks_nobody_else() -> None:
         hold.release()
         await reading
     assert (odd.open, stage.asked()) == (0, "a")
+    assert routed.route.failures == ()
     assert [end.kind for end in stage.told(AttemptEnded)] == ["cancelled"]
 
 

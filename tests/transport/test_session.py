@@ -358,6 +358,32 @@ async def test_a_proxy_that_refuses_is_named_without_its_password() -> None:
     assert "canary" not in f"{caught.value} {caught.value!r} {config!r} {caught.value.__cause__}"
 
 
+async def test_more_small_chunks_than_are_read_ahead_lose_nothing() -> None:
+    """The library pauses for their number alone, and its parser then keeps a rest to itself."""
+    count, unpaused = 4097, asyncio.Event()
+
+    async def handler(peer: Peer) -> None:
+        await peer.request()
+        await peer.head()
+        await peer.send(b"1\r\na\r\n" * count)
+        await unpaused.wait()
+        await peer.send(b"5\r\nhello\r\n5\r\nworld\r\n0\r\n\r\n")
+
+    async with scripted(handler) as server, Session() as session:
+        limits = Limits(Timeouts(first_content=2.0, idle=2.0))
+        async with session.open(get(server.url), limits) as response, asyncio.timeout(5):
+            content = response._raw.content
+            while content.total_bytes < count:
+                await asyncio.sleep(0)
+            got = b""
+            while len(got) < count:
+                got += await response.read_some()
+            unpaused.set()
+            while data := await response.read_some():
+                got += data
+    assert got == b"a" * count + b"helloworld"
+
+
 async def socks5(peer: Peer) -> None:
     """A SOCKS5 server (RFC 1928, RFC 1929) that answers the request itself."""
     _, count = await peer.read(2)
