@@ -67,7 +67,7 @@ class Opened:
     async def __aenter__(self) -> Response:
         request = self._request
         for _ in range(_MAX_REDIRECTS + 1):
-            response = await self._session.send(request, self._limits, self._proxy, self._once)
+            response = await self._session._send(request, self._limits, self._proxy, self._once)
             target = _redirect(request, response) if request.follow else None
             if target is None:
                 self._response = response
@@ -203,13 +203,9 @@ class Session:
             with limits.step():
                 return response, await response.read(limit)
 
-    async def send(
+    async def _send(
         self, request: HttpRequest, limits: Limits, proxy: str | None, once: bool
     ) -> Response:
-        """Send ``request``, follow nothing; the answer is the caller's to free.
-
-        The arguments and errors are those of ``open``. A cancellation closes the connection.
-        """
         url, host = _place(request.url)
         if request.headers != self._latest:  # nearly all requests of a provider have the same
             check_headers(request.headers)
