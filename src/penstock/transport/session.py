@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import ssl
-from collections.abc import Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, Self
@@ -50,15 +50,18 @@ _LARGE = 1 << 20  # the library warns of longer uploads in one piece
 _MAX_REDIRECTS = 3
 
 
+Sender = Callable[[HttpRequest, Limits, str | None, bool], Awaitable[Response]]
+
+
 class Opened:
     """The context of ``Session.open``."""
 
-    __slots__ = ("_limits", "_once", "_proxy", "_request", "_response", "_session")
+    __slots__ = ("_limits", "_once", "_proxy", "_request", "_response", "_send")
 
     def __init__(
-        self, session: Session, request: HttpRequest, limits: Limits, proxy: str | None, once: bool
+        self, send: Sender, request: HttpRequest, limits: Limits, proxy: str | None, once: bool
     ) -> None:
-        self._session = session
+        self._send = send
         self._request = request
         self._limits = limits
         self._proxy = proxy
@@ -67,7 +70,7 @@ class Opened:
     async def __aenter__(self) -> Response:
         request = self._request
         for _ in range(_MAX_REDIRECTS + 1):
-            response = await self._session._send(request, self._limits, self._proxy, self._once)
+            response = await self._send(request, self._limits, self._proxy, self._once)
             target = _redirect(request, response) if request.follow else None
             if target is None:
                 self._response = response
@@ -181,7 +184,7 @@ class Session:
             NetworkError: no connection. StreamTimeoutError: a limit passed. ProtocolError: not
                 proper HTTP. RedirectError: sent to another host.
         """
-        return Opened(self, request, limits, proxy, once)
+        return Opened(self._send, request, limits, proxy, once)
 
     async def fetch(
         self,
