@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, judge."""
     parser = argparse.ArgumentParser(prog="benchmarks.gateway", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="default 5")
-    parser.add_argument("--only", help="these, with commas: nginx,penstock,litellm,portkey")
+    parser.add_argument("--only", help="these, with commas: nginx,penstock,litellm,portkey,g4f")
     parser.add_argument(
         "--loads", help="these, with commas: paced,burst,plain,idle,workers,translated"
     )

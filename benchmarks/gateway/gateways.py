@@ -1,8 +1,8 @@
 """The gateways that are measured: how each is started before the scripted upstream.
 
-Those of others are measured where they are there: nginx from the system, LiteLLM and Portkey in
-environments of their own below ``.cache/gateways``, which ``python -m benchmarks.gateway --peers``
-makes.
+Those of others are measured where they are there: nginx from the system, LiteLLM, Portkey and g4f
+in environments of their own below ``.cache/gateways``, which ``python -m benchmarks.gateway
+--peers`` makes.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import subprocess
 import sys
 import venv
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -131,6 +132,23 @@ def portkey(port: int, upstream: int, folder: Path) -> Gateway | None:
     return Gateway("portkey", command, headers=headers, slow=True, streams=False)
 
 
+def g4f(port: int, upstream: int, folder: Path) -> Gateway | None:
+    """g4f's API server. It asks its own site for a list of servers once a day; the list is here."""
+    program = FOLDER / "g4f" / "bin" / "g4f"
+    if not program.exists():
+        return None
+    server = {"baseUrl": f"http://127.0.0.1:{upstream}/v1"}
+    servers = {"providers": {"default": server}, "defaultModels": {"default": "plain"}}
+    today = datetime.now().astimezone().date()
+    for day in (today, today + timedelta(days=1)):  # a run may last over midnight
+        file = folder / "g4f" / ".models" / day.isoformat() / "providers.json"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(msgspec.json.encode(servers))
+    command = (str(program), "api", "--no-gui", "--ignore-cookie-files", "--no-access-log")
+    alone = {"G4F_CACHE_DIR": str(folder / "g4f"), "HOME": str(folder / "g4f")}
+    return Gateway("g4f", (*command, "--bind", f"127.0.0.1:{port}"), environment=alone, slow=True)
+
+
 def install() -> None:
     """Make the environments of the others; what cannot be had is left out, and said."""
     FOLDER.mkdir(parents=True, exist_ok=True)
@@ -139,11 +157,12 @@ def install() -> None:
         where.mkdir()
         quiet = ("--silent", "--no-audit", "--no-fund")
         _made([npm, "install", *quiet, "--prefix", str(where), "@portkey-ai/gateway@1.15.2"], where)
-    where = FOLDER / "litellm"
-    if not where.exists():
-        venv.create(where, with_pip=True, symlinks=True)
-        pip = [str(where / "bin" / "python"), "-I", "-m", "pip", "install", "--quiet"]
-        _made([*pip, "litellm[proxy]"], where)
+    for name, package in (("litellm", "litellm[proxy]"), ("g4f", "g4f[api]")):
+        where = FOLDER / name
+        if not where.exists():
+            venv.create(where, with_pip=True, symlinks=True)
+            pip = [str(where / "bin" / "python"), "-I", "-m", "pip", "install", "--quiet"]
+            _made([*pip, package], where)
 
 
 def _made(command: list[str], where: Path) -> None:

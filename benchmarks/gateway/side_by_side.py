@@ -68,7 +68,8 @@ def _running(only: Sequence[str] | None, beside: Path | None) -> Iterator[list[S
         command = (sys.executable, "-m", "benchmarks.gateway.upstream", str(upstream))
         stack.enter_context(serving(command, upstream))
         running = []
-        for make in (gateways.nginx, gateways.penstock, gateways.litellm, gateways.portkey):
+        others = (gateways.litellm, gateways.portkey, gateways.g4f)
+        for make in (gateways.nginx, gateways.penstock, *others):
             if only is None or make.__name__ in only:
                 port = free_port()
                 gateway = make(port, upstream, folder)
