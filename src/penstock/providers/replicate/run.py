@@ -41,6 +41,8 @@ from penstock.transport import Response
 from penstock.types import Event, Finished, Started, Text, Value, Waiting
 from penstock.wire.request import HttpRequest
 
+Batches = AsyncGenerator[list[Event], None]
+
 RECONNECTS = 5
 RECONNECT_DELAY = 0.2
 MAX_DELAY = 10.0
@@ -124,7 +126,7 @@ class HostedRun:
 
     # -- the answer ----------------------------------------------------------------------------
 
-    async def batches(self) -> AsyncGenerator[list[Event], None]:
+    async def batches(self) -> Batches:
         """The answer's events; what was held back for a stop string comes before a failure.
 
         Raises:
@@ -137,11 +139,14 @@ class HostedRun:
         if not polled and prediction.status == "starting":
             first.append(Waiting("cold_start", detail=prediction.status))
         yield self._seen(first)
+        resume, listens = Resume(), not polled
+        answer: Batches | None = self._connections(resume) if listens else self._poll(prediction)
         try:
-            answer = self._poll(prediction) if polled else self._follow()
-            async with aclosing(answer):
-                async for batch in answer:
-                    yield batch
+            while answer is not None:
+                async with aclosing(answer):
+                    async for batch in answer:
+                        yield batch
+                answer, listens = await self._next(resume, listened=listens), not listens
         except PenstockError:
             held: list[Event] = []
             self._transcript.flush(held)
@@ -149,25 +154,23 @@ class HostedRun:
                 yield held
             raise
 
-    async def _follow(self) -> AsyncGenerator[list[Event], None]:
-        resume = Resume()
-        while True:
-            self._trouble, self._woken = None, False
-            async with aclosing(self._connections(resume)) as batches:
-                async for events in batches:
-                    yield events
-            if self._trouble is None:
-                return
-            await self._connection.aclose()
-            lost = isinstance(self._trouble, TruncatedError | NetworkError)
-            async with aclosing(self._poll(None, stream_again=lost)) as batches:
-                async for events in batches:
-                    yield events
-            if not self._woken:
-                return
+    async def _next(self, resume: Resume, *, listened: bool) -> Batches | None:
+        """What the answer goes on with after its stream, or its polling, is over; None for nothing.
 
-    async def _connections(self, resume: Resume) -> AsyncGenerator[list[Event], None]:
+        A stream that did not reach its end is followed by polling, and that by a stream once more
+        where the model woke up only then.
+        """
+        if not listened:
+            return self._connections(resume) if self._woken else None
+        if self._trouble is None:
+            return None
+        await self._connection.aclose()
+        lost = isinstance(self._trouble, TruncatedError | NetworkError)
+        return self._poll(None, stream_again=lost)
+
+    async def _connections(self, resume: Resume) -> Batches:
         """The stream, opened again as long as that helps; ``_trouble`` says why it ended early."""
+        self._trouble, self._woken = None, False
         for attempt in range(RECONNECTS + 1):
             if attempt:
                 await self._call.limits.pause(_delay(resume, attempt))
@@ -234,9 +237,7 @@ class HostedRun:
             raise error_of("protocol", words, status=response.status)
         return response
 
-    async def _poll(
-        self, prediction: Prediction | None, *, stream_again: bool = False
-    ) -> AsyncGenerator[list[Event], None]:
+    async def _poll(self, prediction: Prediction | None, *, stream_again: bool = False) -> Batches:
         """The answer by asking for the prediction.
 
         Args:
