@@ -15,23 +15,23 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from types import TracebackType
-from typing import Self
 
 import msgspec
 
 from penstock.config.routing import Routing
-from penstock.errors import BadRequestError, Kind, PenstockError, StreamCancelledError
+from penstock.errors import BadRequestError, Kind, PenstockError
 from penstock.observe import Breaker, Observer, RequestEnded, Route, silent
 from penstock.provider import Batch
 from penstock.routing import policy
 from penstock.routing.attempt import Attempt, Cleaner, commits
+from penstock.routing.batches import Batches
 from penstock.routing.journey import Journey, Means, ProviderOf
 from penstock.routing.lane import Lane
 from penstock.routing.plan import Plan, Target, ordered, plan_of
 from penstock.routing.race import Race
 from penstock.routing.single import Single
 from penstock.routing.standing import Standings
-from penstock.types import ChatRequest, Conversation, Finished, Timeouts
+from penstock.types import ChatRequest, Conversation, Timeouts
 
 _PLANS = 1000
 """How many plans are remembered: callers may make up names."""
@@ -201,10 +201,11 @@ class Routed:
             if self._hedge is None:
                 await self._lane.enter()
         except BaseException as error:
-            self.note(error)
+            if isinstance(error, PenstockError):
+                self.note(error)
             await self.__aexit__(None, None, None)
             raise
-        return _Batches(self)
+        return Batches(self)
 
     async def __aexit__(
         self,
@@ -240,10 +241,8 @@ class Routed:
             self.answering.commit(batch)
         return batch
 
-    def note(self, error: BaseException) -> None:
-        """Note why the answer fails, if it does."""
-        if not isinstance(error, PenstockError):
-            return
+    def note(self, error: PenstockError) -> None:
+        """Note why the answer fails."""
         self._kind = error.kind
         attempt = self._lane.attempt
         if self._first_at is not None and attempt is not None:
@@ -264,41 +263,3 @@ class Routed:
                 now - begun,
             )
         )
-
-
-class _Batches:
-    """The batches of a ``Routed``. They own nothing."""
-
-    __slots__ = ("_broken", "_routed")
-
-    def __init__(self, routed: Routed) -> None:
-        self._routed = routed
-        self._broken = False
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Batch:
-        routed = self._routed
-        attempt = routed.answering
-        try:
-            if self._broken or (attempt is not None and attempt.finished is not None):
-                raise StopAsyncIteration
-            if attempt is None:
-                return await routed.first()
-            batches = attempt.batches
-            if batches is None:
-                raise StreamCancelledError("the answer was left before its end")
-            try:
-                while not (batch := await anext(batches)):
-                    pass
-            except StopAsyncIteration:
-                raise attempt.endless() from None
-        except PenstockError as error:
-            self._broken = True
-            routed.note(error)
-            raise
-        attempt.pieces += len(batch)
-        if type(batch[-1]) is Finished:
-            attempt.finish(batch[-1])
-        return batch

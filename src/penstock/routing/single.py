@@ -1,15 +1,13 @@
 """One target without rules: it is asked once, and how it fails is how the request fails.
 
 Most requests are such. What is told and raised is what ``routing.router`` would tell and raise; but
-as nothing can follow a failure, nothing is kept for what might. How a batch is read after the
-commit point is said twice, here and there, for a token costs a coroutine less so.
+as nothing can follow a failure, nothing is kept for what might.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from types import TracebackType
-from typing import Self
 
 import msgspec
 
@@ -17,15 +15,14 @@ from penstock.errors import PenstockError, StreamCancelledError
 from penstock.observe import Failure, RequestEnded, Route, silent
 from penstock.provider import Batch, EventStream
 from penstock.routing.attempt import Attempt, commits
+from penstock.routing.batches import LEFT, Batches
 from penstock.routing.journey import Means
 from penstock.routing.plan import Target
-from penstock.types import ChatRequest, Finished
-
-_LEFT = "the answer was left before its end"
+from penstock.types import ChatRequest
 
 
 class Single:
-    """The one try of a request: a context manager that owns it, and its iterator.
+    """The one try of a request: a context manager that owns it.
 
     Args:
         model: the name that the caller used.
@@ -33,11 +30,11 @@ class Single:
 
     Attributes:
         route: the way so far; it changes no more once a piece of the answer has come.
+        answering: the try, once it has shown something of its answer.
     """
 
     __slots__ = (
         "_attempt",
-        "_broken",
         "_left",
         "_limits",
         "_means",
@@ -45,6 +42,7 @@ class Single:
         "_request",
         "_request_id",
         "_target",
+        "answering",
         "route",
     )
 
@@ -65,12 +63,12 @@ class Single:
         self._request_id = request_id
         self._limits = limits
         self._attempt: Attempt | None = None
-        self._broken = False
         self._left = False
+        self.answering: Attempt | None = None
 
     async def __aenter__(self) -> AsyncIterator[Batch]:
         if self._left:
-            raise StreamCancelledError(_LEFT)
+            raise StreamCancelledError(LEFT)
         means, target = self._means, self._target
         attempt = self._attempt = Attempt(
             target,
@@ -87,10 +85,10 @@ class Single:
             await attempt.enter()
         except BaseException as error:
             if isinstance(error, PenstockError):
-                self._failed(attempt, error)
+                self.note(error)
             await self.__aexit__(None, None, None)
             raise
-        return self
+        return Batches(self)
 
     def _open(self) -> EventStream:
         target, provider_of, limits = self._target, self._means.provider_of, self._limits
@@ -111,44 +109,30 @@ class Single:
         finally:
             self._tell_end(attempt)
 
-    def __aiter__(self) -> Self:
-        return self
+    async def first(self) -> Batch:
+        """The next batch, up to the one that shows something of the answer.
 
-    async def __anext__(self) -> Batch:
+        Raises:
+            PenstockError: the target failed, or another task has left the answer.
+        """
         attempt = self._attempt
-        if self._broken or attempt is None or attempt.finished is not None:
-            raise StopAsyncIteration
-        try:
-            if not attempt.committed:
-                batch = await attempt.next()
-                if commits(batch):
-                    attempt.commit(batch)
-                return batch
-            batches = attempt.batches
-            if batches is None:
-                raise StreamCancelledError(_LEFT)
-            try:
-                while not (batch := await anext(batches)):
-                    pass
-            except StopAsyncIteration:
-                raise attempt.endless() from None
-        except PenstockError as error:
-            self._broken = True
-            self._failed(attempt, error)
-            raise
-        attempt.pieces += len(batch)
-        if type(batch[-1]) is Finished:
-            attempt.finish(batch[-1])
+        assert attempt is not None
+        batch = await attempt.next()
+        if commits(batch):
+            attempt.commit(batch)
+            self.answering = attempt
         return batch
 
-    def _failed(self, attempt: Attempt, error: PenstockError) -> None:
+    def note(self, error: PenstockError) -> None:
         """Note why the answer fails.
 
         Raises:
             StreamCancelledError: another task has left it, and what was met then says nothing.
         """
         if self._left:
-            raise StreamCancelledError(_LEFT) from None
+            raise StreamCancelledError(LEFT) from None
+        attempt = self._attempt
+        assert attempt is not None
         attempt.failed(error)
         if not attempt.committed:
             target = self._target.name

@@ -1,0 +1,70 @@
+"""The batches of a routed answer, whichever way it takes."""
+
+from __future__ import annotations
+
+from typing import Protocol, Self
+
+from penstock.errors import PenstockError, StreamCancelledError
+from penstock.provider import Batch
+from penstock.routing.attempt import Attempt
+from penstock.types import Finished
+
+LEFT = "the answer was left before its end"
+
+
+class Way(Protocol):
+    """What owns the tries of an answer.
+
+    Attributes:
+        answering: the try that has shown something of its answer, and from which the rest comes.
+    """
+
+    answering: Attempt | None
+
+    async def first(self) -> Batch:
+        """The next batch, up to the one that shows something of the answer.
+
+        Raises:
+            PenstockError: there is nothing more to try.
+        """
+
+    def note(self, error: PenstockError) -> None:
+        """Note why the answer fails."""
+
+
+class Batches:
+    """The batches of a way. They own nothing."""
+
+    __slots__ = ("_broken", "_way")
+
+    def __init__(self, way: Way) -> None:
+        self._way = way
+        self._broken = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Batch:
+        way = self._way
+        attempt = way.answering
+        try:
+            if self._broken or (attempt is not None and attempt.finished is not None):
+                raise StopAsyncIteration
+            if attempt is None:
+                return await way.first()
+            batches = attempt.batches
+            if batches is None:
+                raise StreamCancelledError(LEFT)
+            try:
+                while not (batch := await anext(batches)):
+                    pass
+            except StopAsyncIteration:
+                raise attempt.endless() from None
+        except PenstockError as error:
+            self._broken = True
+            way.note(error)
+            raise
+        attempt.pieces += len(batch)
+        if type(batch[-1]) is Finished:
+            attempt.finish(batch[-1])
+        return batch
