@@ -14,8 +14,8 @@ import pytest
 from penstock import Client
 from penstock.errors import BadRequestError, PenstockError
 from penstock.sandbox import Sandbox
+from tests.places import MODELS
 from tests.providers.stage import Answer, Stage, stage
-from tests.test_leaving import MODELS
 
 NAME = "openai_compatible"
 THREADS = ("allenai", "openassistant", "h2o", "chatui")

@@ -21,8 +21,8 @@ from penstock.sandbox import Sandbox
 from penstock.sandbox.received import Received
 from penstock.transport import Session
 from penstock.types import Conversation
+from tests.places import MODELS
 from tests.relay import relay
-from tests.test_leaving import MODELS
 
 TURNS = 3
 ANN, BOB = "ann", "bob"

@@ -12,7 +12,7 @@ Waits that belong to its protocol (polling, resuming a stream, a redirect) are i
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, runtime_checkable
 
@@ -30,6 +30,25 @@ from penstock.types import (
 
 Batch = Sequence[Event]
 EventStream = AbstractAsyncContextManager[AsyncIterator[Batch]]
+Sink = Callable[[Batch], bool]
+"""Takes a batch without waiting; False where it wants no more for now."""
+
+
+@runtime_checkable
+class Relaying(Protocol):
+    """What an iterator of batches may offer beside iterating; a plug-in need not."""
+
+    async def relay(self, sink: Sink) -> None:
+        """Hand the batches that come to ``sink``, from within the reads that bring them.
+
+        Only such as end with a piece of the answer are handed on, and only to whoever waits here.
+        It returns when ``sink`` wants no more, and as soon as there is something that iterating
+        must tell: the end, a failure, the need of another request. It may return at once, having
+        done nothing. Nothing is lost and nothing comes twice: iterating goes on where this stops.
+
+        Raises:
+            CancelledError: passes through at once.
+        """
 
 
 class ProviderConfig(Value, kw_only=True, frozen=True):

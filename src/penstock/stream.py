@@ -22,7 +22,7 @@ from typing import Self
 from penstock.errors import PenstockError, ProtocolError, StreamCancelledError
 from penstock.keeper import Hold, Owner, hold
 from penstock.observe import Route
-from penstock.provider import EventStream
+from penstock.provider import Batch, EventStream, Sink
 from penstock.types import (
     Conversation,
     Event,
@@ -114,6 +114,7 @@ class AnswerStream:
     whole = False
     _context: EventStream | None = None
     _hold: Hold | None = None
+    _sink: Sink
     _batches: AsyncIterator[Sequence[Event]] | None = None
     _attended = False
     _busy = False
@@ -216,10 +217,14 @@ class AnswerStream:
         self._next += 1
         return event
 
-    async def next_batch(self) -> Sequence[Event] | None:
+    async def next_batch(self, sink: Sink | None = None) -> Sequence[Event] | None:
         """All events of the next network read; None after the end.
 
         A cancellation while reading leaves the stream, as ``aclose`` does, and is raised.
+
+        Args:
+            sink: is given the batches before that one which need nobody to wait for them, where
+                the provider can do that. It must not block, nor use this stream; False ends it.
 
         Raises:
             PenstockError: the answer failed; ``partial`` holds the text that had come.
@@ -239,6 +244,8 @@ class AnswerStream:
                 raise StreamCancelledError("the answer was left before its end")
             held.busy = True
             try:
+                if sink is not None:
+                    await self._relay(batches, sink)
                 batch = await anext(batches)
             except StopAsyncIteration:
                 raise ProtocolError("the provider ended its stream without an end") from None
@@ -354,6 +361,23 @@ class AnswerStream:
         self._hold = hold(context, self._owner, attended=self._attended)
         if self._left:  # by another task, meanwhile
             await self._leave()
+
+    async def _relay(self, batches: AsyncIterator[Batch], sink: Sink) -> None:
+        relay = getattr(batches, "relay", None)
+        if relay is None:
+            return
+        self._sink = sink
+        try:
+            await relay(self._noted)
+        finally:
+            del self._sink  # it may hold this stream: no ring
+
+    def _noted(self, batch: Batch) -> bool:
+        if len(batch) == 1 and type(batch[0]) is Text:
+            self._text.write(batch[0].text)
+        else:
+            self._note(batch)
+        return not self._left and self._sink(batch)
 
     def _was_left(self) -> bool:
         return self._left or (self._hold is not None and self._hold.left)

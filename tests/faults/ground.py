@@ -28,7 +28,7 @@ from penstock.sandbox import Sandbox
 from penstock.sandbox.byte_server import ByteServer, Handler, Request, Send, Step, Steps
 from penstock.sandbox.server import Server, State
 from penstock.types import Reply, Timeouts
-from tests.test_leaving import MODELS
+from tests.places import MODELS
 
 MODEL = "openai_compatible/m"
 DONE = b"data: [DONE]\n\n"

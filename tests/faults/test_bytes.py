@@ -18,7 +18,7 @@ from tests.faults.ground import (
     site,
     whole,
 )
-from tests.test_leaving import MODELS
+from tests.places import MODELS
 
 TEXT = "naïve 日本語 👩‍👩‍👧 ﬁn\u2028\u0085x"
 ANSWER = frame(TEXT) + frame("", "stop") + DONE

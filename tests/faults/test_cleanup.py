@@ -15,7 +15,7 @@ import pytest
 
 from penstock.types import Timeouts
 from tests.faults.ground import PATIENT, STREAMS, site
-from tests.test_leaving import MODELS
+from tests.places import MODELS
 
 KEEPING = ("allenai", "openassistant", "h2o", "chatui")
 QUESTION = "one two three four"

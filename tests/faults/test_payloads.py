@@ -22,7 +22,7 @@ from tests.faults.ground import (
     site,
     whole,
 )
-from tests.test_leaving import MODELS
+from tests.places import MODELS
 
 QUESTION = "one two three four"
 JSON = b"HTTP/1.1 200 X\r\nContent-Type: application/json\r\n"

@@ -8,7 +8,7 @@ from penstock.errors import ResponseStatusError
 from penstock.sandbox.byte_server import Hang
 from penstock.sandbox.faults import Rule
 from tests.faults.ground import saying, sends, site
-from tests.test_leaving import MODELS
+from tests.places import MODELS
 
 DATE = "Date: Sat, 21 Nov 2026 05:00:00 GMT"
 

@@ -23,7 +23,7 @@ from tests.faults.ground import (
     site,
     whole,
 )
-from tests.test_leaving import MODELS
+from tests.places import MODELS
 
 ONE = chunk(frame("one"))
 END = chunk(frame("", "stop") + DONE) + LAST_CHUNK

@@ -27,7 +27,7 @@ from penstock.sandbox.server import State
 from penstock.types import Timeouts
 from tests.faults.ground import OPTIONS, PATIENT, QUICK, sockets, until
 from tests.gateway.running import Running, running_gateway
-from tests.test_leaving import MODELS
+from tests.places import MODELS
 
 KEY = "sk-c4nary-of-the-upstream"
 MODEL = "openai_compatible/m"

@@ -7,8 +7,8 @@ from typing import Any
 
 from penstock import Client
 from penstock.types import Conversation
+from tests.places import MODELS as SERVED
 from tests.secrets.canaries import ANONYMOUS, API_KEY, COOKIE, HEADER, SESSION, TRUSTED
-from tests.test_leaving import MODELS as SERVED
 
 MODELS = {name: SERVED[name] for name in SERVED if name != "openai"}
 MODELS["openai_compatible"] = "openai_compatible/m"

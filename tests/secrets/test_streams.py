@@ -12,8 +12,8 @@ from penstock.errors import PenstockError
 from penstock.sandbox import Sandbox
 from penstock.sandbox.script import ModelFailure, Prompt, Said
 from penstock.types import Reply
+from tests.places import MODELS
 from tests.secrets.canaries import API_KEY, HEADER, assert_unseen, texts_of, texts_of_records
-from tests.test_leaving import MODELS
 
 OPTIONS: Mapping[str, Mapping[str, object]] = {
     "replicate": {"tokens": [API_KEY]},

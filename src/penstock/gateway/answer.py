@@ -32,6 +32,7 @@ from penstock.gateway.stops import StopCutter, cut_reply
 from penstock.gateway.surfaces import estimate
 from penstock.gateway.surfaces.chat import joined_usage
 from penstock.gateway.surfaces.surface import KEEP_ALIVE, Asked, Writer
+from penstock.provider import Batch
 from penstock.stream import AnswerStream
 from penstock.types import CONTENT, Event, Finished, Reply, Usage
 
@@ -159,8 +160,13 @@ class Answer:
     async def _streamed(self, stream: AnswerStream, choice: int) -> None:
         writer, exchange, send = self._writer, self._exchange, self._send
         cutter = StopCutter(self._asked.stops) if self._asked.stops else None
+        direct = cutter is None and exchange.line is not None and len(self._streams) == 1
         async with stream:
-            while (batch := await stream.next_batch()) is not None:
+            while True:
+                sink = self._passed_on if direct and exchange.first_content is not None else None
+                batch = await stream.next_batch(sink)
+                if batch is None:
+                    break
                 if cutter is not None:
                     batch = cutter.feed(batch)
                 data = writer.events(batch, choice)
@@ -181,6 +187,15 @@ class Answer:
                     await send({"type": "http.response.body", "body": data, "more_body": True})
                     self._sending = None
         raise StreamCancelledError("the answer was left before its end")
+
+    def _passed_on(self, batch: Batch) -> bool:
+        """Write ``batch`` from within the read that brought it; False where that must wait."""
+        line = self._exchange.line
+        assert line is not None
+        self._exchange.pieces += len(batch)
+        self._sent_at = monotonic()
+        data = self._writer.events(batch, 0)
+        return not data or line(data)
 
     def _note_content(self, batch: Sequence[Event]) -> None:
         """Note the pieces of ``batch``, and the instant if the first is among them."""

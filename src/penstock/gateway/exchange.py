@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from random import getrandbits
 from typing import TYPE_CHECKING, Any
 
-from penstock.gateway.http import Header, Scope
+from penstock.gateway.http import LINE, Header, Line, Scope
 from penstock.types import Usage
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ class Exchange:
     Attributes:
         request_id: ours, in every answer and every line of the log.
         began: instant of ``time.monotonic``.
+        line: writes a piece of the answer at once; None where the server below cannot.
         parameters: what the path holds, by name.
         read: the body has been read to its end.
         key: who asks, by the name of the gateway key; None where keys are off.
@@ -67,6 +68,7 @@ class Exchange:
     def __init__(self, scope: Scope, began: float) -> None:
         self.request_id = "req_" + new_id()
         self.began = began
+        self.line: Line | None = scope.get(LINE)
         self.method: str = scope["method"]
         path: str = scope["path"]
         self.path = path.removeprefix(scope.get("root_path", ""))

@@ -14,9 +14,14 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Header = tuple[bytes, bytes]
+Line = Callable[[bytes], bool]
+"""Writes a piece of the body under way without waiting; False where the caller is slow or gone."""
 
 REFUSED_BELOW = "penstock.refused_below"
 """Where the server notes the status with which it refused a request that had begun."""
+
+LINE = "penstock.line"
+"""Where the server says how to write a piece of an answer at once, if it can."""
 
 JSON: Header = (b"content-type", b"application/json")
 

@@ -26,7 +26,7 @@ from penstock.config.gateway import Limits
 from penstock.gateway.app import SLOT, Gateway
 from penstock.gateway.errors import refusal
 from penstock.gateway.exchange import new_id
-from penstock.gateway.http import REFUSED_BELOW, Scope
+from penstock.gateway.http import LINE, REFUSED_BELOW, Scope
 
 KEEP_ALIVE = 75.0
 """Seconds that an idle connection stays open between two requests."""
@@ -105,6 +105,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self.headers = _TRAILERS
         self._head = None
         self.cycle.transport = cast(asyncio.Transport, self)
+        cast(Scope, self.scope)[LINE] = self.write_piece
 
     def on_message_complete(self) -> None:
         """A request is complete."""
@@ -198,6 +199,14 @@ class BoundedProtocol(HttpToolsProtocol):
             self._head = data
         else:  # 100 Continue
             self.transport.write(data)
+
+    def write_piece(self, data: bytes) -> bool:
+        """Write a piece of the body of an answer whose head is written; ``http.LINE``."""
+        transport = self.transport
+        if transport.is_closing():
+            return False
+        transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+        return not self.flow.write_paused
 
     def _write_head(self, more: bytes = b"") -> None:
         head, self._head = self._head, None

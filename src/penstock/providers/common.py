@@ -1,4 +1,4 @@
-"""The shell that every provider shares: one call's way to its server, and the pump.
+"""The shell that every provider shares: one call's way to its server.
 
 ``Call`` joins the session, the provider's configuration and the call's time limits. It adds no
 meaning: requests come from the dialect, answers go back to it.
@@ -7,7 +7,7 @@ meaning: requests come from the dialect, answers go back to it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import TypeVar
@@ -15,8 +15,9 @@ from typing import TypeVar
 from penstock.errors import BadRequestError, PenstockError, ProtocolError, StreamCancelledError
 from penstock.provider import ProviderConfig
 from penstock.providers.door import StatusError
-from penstock.transport import Limits, Opened, Response, Session
-from penstock.types import Conversation, Event
+from penstock.providers.pump import Pump
+from penstock.transport import Limits, Opened, Response, Session, Watch
+from penstock.types import Conversation
 from penstock.wire.decoder import AnswerDecoder
 from penstock.wire.request import HttpRequest, origin_of
 
@@ -125,44 +126,17 @@ class Call:
                 raise on_error(response.status, response.headers, body)
         refuse_page(response)
 
-    async def pump(
-        self, response: Response, decoder: AnswerDecoder
-    ) -> AsyncGenerator[list[Event], None]:
-        """The events of a streamed answer, one list for each network read.
+    def pump(self, response: Response, decoder: AnswerDecoder, watch: Watch | None = None) -> Pump:
+        """The events of a streamed answer.
 
-        The last list ends with ``Finished``. What comes after it on the wire is not read: a
-        connection that breaks there has broken nothing (``faults.md`` row 43).
+        Args:
+            watch: the time limits of its reads, if they are not the call's alone.
 
         Raises:
-            PenstockError: the decoder's failure, a time limit, or a broken connection. Its status
-                is that of the answer, unless it names one of its own.
+            ProtocolError: it is a web page.
         """
-        watch = self.limits.watch(response.abort)
-        try:
-            refuse_page(response)
-            while not decoder.done:
-                watch.start()
-                events: list[Event] = []
-                try:
-                    data = await response.read_some()
-                    events = decoder.feed(data) if data else decoder.eof()
-                except PenstockError:
-                    if not decoder.whole:
-                        if watch.broken is not None:
-                            raise watch.broken from None
-                        raise
-                    events = decoder.eof()
-                finally:
-                    watch.stop(events)
-                if events:
-                    yield events
-                if decoder.failure is not None:
-                    raise decoder.failure
-        except PenstockError as error:
-            error.status = error.status or response.status
-            raise
-        finally:
-            watch.close()
+        refuse_page(response)
+        return Pump(response, decoder, watch or self.limits.watch(response.abort))
 
     def _dressed(self, request: HttpRequest) -> HttpRequest:
         """``request`` with the configured headers, if it goes to the server's own origin."""
@@ -180,26 +154,6 @@ def refuse_page(response: Response) -> None:
     """
     if response.content_type == "text/html" and response.status != 404:
         raise ProtocolError("a web page came instead of an answer", status=response.status)
-
-
-@asynccontextmanager
-async def held(
-    batches: AsyncGenerator[list[Event], None],
-) -> AsyncIterator[AsyncIterator[list[Event]]]:
-    """``batches``, closed at the end of the context."""
-    try:
-        yield batches
-    finally:
-        await let_go(batches)
-
-
-async def let_go(batches: AsyncGenerator[list[Event], None]) -> None:
-    """Close ``batches``.
-
-    While another task is reading they cannot be closed; that read then ends with the connection.
-    """
-    if not getattr(batches, "ag_running", False):
-        await batches.aclose()
 
 
 async def to_its_end(

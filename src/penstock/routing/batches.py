@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol, Self
 
 from penstock.errors import PenstockError, StreamCancelledError
-from penstock.provider import Batch
+from penstock.provider import Batch, Sink
 from penstock.routing.attempt import Attempt
 from penstock.types import Finished
 
@@ -35,7 +35,7 @@ class Way(Protocol):
 class Batches:
     """The batches of a way. They own nothing."""
 
-    __slots__ = ("_broken", "_way")
+    __slots__ = ("_attempt", "_broken", "_sink", "_way")
 
     def __init__(self, way: Way) -> None:
         self._way = way
@@ -68,3 +68,17 @@ class Batches:
         if type(batch[-1]) is Finished:
             attempt.finish(batch[-1])
         return batch
+
+    async def relay(self, sink: Sink) -> None:
+        """Hand on what comes once the try is chosen; ``penstock.provider`` is the contract."""
+        attempt = self._way.answering
+        if attempt is None or self._broken:
+            return
+        relay = getattr(attempt.batches, "relay", None)
+        if relay is not None:
+            self._attempt, self._sink = attempt, sink
+            await relay(self._counted)
+
+    def _counted(self, batch: Batch) -> bool:
+        self._attempt.pieces += len(batch)
+        return self._sink(batch)

@@ -1,14 +1,14 @@
 """What an HTTP library leaves open about its connections, closed here.
 
-Four things that ``aiohttp`` does not do by itself, each found by a test on real sockets, and one
-that it does after every read, mostly for nothing (``Handler``):
+Four things that ``aiohttp`` does not do by itself, each found by a test on real sockets:
 
 * a kept connection on which something came unasked is used again, so that the next caller gets an
   answer to nobody's question (``faults.md`` row 20);
 * a reader whose body becomes bad HTTP in a later read is never told (rows 24 and 25);
 * a proxy that is asked for a tunnel is not under the connect limit, and what it gets wrong is put
   down to the server behind it (row 48);
-* what came before a connection broke, and was not yet read, is dropped with it (row 16).
+* what came before a connection broke, and was not yet read, is dropped with it (row 16; taken
+  back by ``listening.unread``).
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from weakref import WeakKeyDictionary
 import aiohttp
 from aiohttp import http_exceptions
 from aiohttp.client_proto import ResponseHandler
+
+from penstock.transport.listening import Handler
 
 if TYPE_CHECKING:
     from aiohttp.connector import Connection
@@ -40,36 +42,6 @@ _PROXY_TALK = (
 
 _TOLD_APART = (aiohttp.ClientHttpProxyError, aiohttp.ClientConnectorError)
 """Among them: its refusal by status, no way to it, and TLS with the server behind it."""
-
-
-class Handler(ResponseHandler):
-    """A connection on which reading is not resumed where it never was paused.
-
-    The library asks for that after every read, and parses and resumes anew each time: a
-    twentieth of what a token costs. Once an answer was paused, its parser may hold a rest that only
-    this asking sets free.
-    """
-
-    __slots__ = ("_paused_once",)
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(loop)
-        self._paused_once = False
-
-    def set_response_params(self, **parameters: Any) -> None:
-        """An answer is about to come."""
-        self._paused_once = self._reading_paused
-        super().set_response_params(**parameters)
-
-    def pause_reading(self) -> None:
-        """Read no more: too much is unread."""
-        self._paused_once = True
-        super().pause_reading()
-
-    def resume_reading(self, resume_parser: bool = True) -> None:
-        """Go on reading."""
-        if self._paused_once:
-            super().resume_reading(resume_parser)
 
 
 class Careful(aiohttp.BaseConnector):
@@ -167,13 +139,3 @@ class Loss:
 def _looked_at(closed: asyncio.Future[None]) -> None:
     if not closed.cancelled():
         closed.exception()
-
-
-def unread(content: aiohttp.StreamReader) -> bytes:
-    """What came before ``content`` failed and was not read yet; it is taken out."""
-    buffer = getattr(content, "_buffer", None)
-    if not buffer:
-        return b""
-    rest = b"".join(buffer)
-    buffer.clear()
-    return rest

@@ -169,6 +169,7 @@ class Watch:
         "_deadline",
         "_fires",
         "_handle",
+        "_idle",
         "_limits",
         "_loop",
         "_start",
@@ -182,6 +183,7 @@ class Watch:
         self._loop = asyncio.get_running_loop()
         self._handle: asyncio.TimerHandle | None = None
         self._fires = 0.0
+        self._idle: float | None = None
         self._deadline: float | None = None
         self._start = 0.0
         self.broken: StreamTimeoutError | None = None
@@ -190,7 +192,8 @@ class Watch:
         """A read begins."""
         start = self._start = self._clock()
         limits = self._limits
-        budget = limits.timeouts.idle if limits.steady else limits.budget()
+        self._idle = limits.timeouts.idle if limits.steady else None
+        budget = self._idle if limits.steady else limits.budget()
         if budget is None:
             return
         deadline = self._deadline = start + budget
@@ -206,6 +209,15 @@ class Watch:
         limits.spend(self._clock() - self._start)
         if events:
             limits.saw(events)
+
+    def again(self, events: Sequence[Event]) -> None:
+        """The read brought pieces of the answer, and the next one begins at once."""
+        if self._idle is not None:
+            self._start = start = self._clock()
+            self._deadline = start + self._idle  # later than before: the timer is set already
+        else:
+            self.stop(events)
+            self.start()
 
     def close(self) -> None:
         """No more reads."""

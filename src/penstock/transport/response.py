@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from functools import cached_property
 from http.cookies import CookieError, SimpleCookie
@@ -10,8 +11,9 @@ from http.cookies import CookieError, SimpleCookie
 import aiohttp
 
 from penstock.errors import PenstockError, ProtocolError
-from penstock.transport.connections import Loss, unread
+from penstock.transport.connections import Loss
 from penstock.transport.failures import failure_of, from_library
+from penstock.transport.listening import Body, unread
 from penstock.wire.encoding import ContentDecoder
 
 MAX_ERROR_BODY = 64 << 10
@@ -95,6 +97,18 @@ class Response:
             elif decoded := self._decoder.feed(data):
                 return decoded
         return b""
+
+    async def listen(self, take: Callable[[bytes], bool]) -> None:
+        """Give what comes to ``take`` from within each read, until that returns False.
+
+        It returns as soon as there is something that only ``read_some`` tells: an end, a failure,
+        or that the body is encoded.
+
+        A cancellation passes through at once; what has not been given stays to be read.
+        """
+        content = self._raw.content
+        if self._decoder is None and isinstance(content, Body):
+            await content.listen(take)
 
     @property
     def here(self) -> bool:

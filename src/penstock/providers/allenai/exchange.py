@@ -12,7 +12,6 @@ Laws:
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing
 from functools import partial
 from uuid import uuid4
@@ -26,6 +25,7 @@ from penstock.errors import (
     PenstockError,
     StreamTimeoutError,
 )
+from penstock.provider import Sink
 from penstock.providers.allenai.conversation import Conversation
 from penstock.providers.allenai.dialect import (
     TurnDecoder,
@@ -50,8 +50,9 @@ from penstock.providers.allenai.dialect.turns import Turn, turns_of
 from penstock.providers.allenai.models import DEFAULT_HOST, HOSTS
 from penstock.providers.common import Call, patience, refuse_page, usable
 from penstock.providers.door import Door
+from penstock.providers.pump import Batches, Pump
 from penstock.transport import Response
-from penstock.types import ChatRequest, Event, Finished, Timeouts
+from penstock.types import ChatRequest, Finished, Timeouts
 from penstock.wire.request import header_value
 
 _SWEEPS = (0.0, 0.3, 1.0)
@@ -80,13 +81,14 @@ class Exchange:
         self._parent = request.conversation.parent if request.conversation else None
         self._dialect = ""
         self._decoder: TurnDecoder | None = None
+        self._pump: Pump | None = None
         self._asked = False
         self._gone = False
         self._ended = False
 
     # -- the answer ----------------------------------------------------------------------------
 
-    async def start(self, stack: AsyncExitStack) -> AsyncGenerator[list[Event], None]:
+    async def start(self, stack: AsyncExitStack) -> Batches:
         """Post the turns; the last one's answer is the stream, which ``stack`` holds open.
 
         Raises:
@@ -102,19 +104,25 @@ class Exchange:
             self._parent = self._decoder.reply
         return self._batches(await self._open(stack, self._turns[-1]))
 
-    async def _batches(self, response: Response) -> AsyncGenerator[list[Event], None]:
+    async def relay(self, sink: Sink) -> None:
+        """Hand on what the stream brings; ``penstock.provider.Relaying`` is the contract."""
+        if self._pump is not None:
+            await self._pump.relay(sink)
+
+    async def _batches(self, response: Response) -> Batches:
         async with aclosing(self._pumped(response)) as batches:
             async for events in batches:
                 if isinstance(events[-1], Finished):
                     events[-1] = self._finished(events[-1])
                 yield events
 
-    async def _pumped(self, response: Response) -> AsyncGenerator[list[Event], None]:
+    async def _pumped(self, response: Response) -> Batches:
         decoder = self._decoder
         assert decoder is not None
         try:
-            async with aclosing(self.call.pump(response, decoder)) as batches:
-                async for events in batches:
+            self._pump = self.call.pump(response, decoder)
+            async with aclosing(self._pump):
+                async for events in self._pump:
                     yield events
         except PenstockError as error:
             # An error line that said why is worth more than the broken end after it.

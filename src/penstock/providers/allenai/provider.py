@@ -17,7 +17,8 @@ from penstock.providers.allenai.dialect.lists import models_of
 from penstock.providers.allenai.exchange import Exchange, delete_thread, dialect_key, list_key
 from penstock.providers.allenai.models import BASE_URL, CAPABILITIES, resolve
 from penstock.providers.checks import check_options, check_request
-from penstock.providers.common import Call, held
+from penstock.providers.common import Call
+from penstock.providers.pump import held
 from penstock.transport import Session
 from penstock.types import Capabilities, ChatRequest, ModelInfo
 from penstock.types import Conversation as JsonConversation
@@ -65,7 +66,10 @@ class AllenAIProvider:
         request = msgspec.structs.replace(request, model=resolve(request.model))
         exchange = Exchange(self._call(), request)
         try:
-            async with AsyncExitStack() as stack, held(await exchange.start(stack)) as batches:
+            async with (
+                AsyncExitStack() as stack,
+                held(await exchange.start(stack), exchange.relay) as batches,
+            ):
                 yield batches
         finally:
             await exchange.settle()

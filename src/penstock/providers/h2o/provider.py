@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
 
@@ -12,7 +12,7 @@ import msgspec
 from penstock.errors import BadRequestError, ConfigError
 from penstock.provider import Batch, Provider, ProviderConfig
 from penstock.providers.checks import check_model, check_options, check_request
-from penstock.providers.common import Call, held, usable
+from penstock.providers.common import Call, usable
 from penstock.providers.door import StatusError
 from penstock.providers.h2o.conversation import H2oConversation
 from penstock.providers.h2o.dialect import app
@@ -22,11 +22,11 @@ from penstock.providers.h2o.dialect.turn import Ids, Turn, turn_of
 from penstock.providers.h2o.models import ALIASES, CAPABILITIES, DEFAULT_MODEL, MODELS, URL
 from penstock.providers.h2o.tgi import TgiProvider
 from penstock.providers.h2o.visit import Visit, door_of
-from penstock.transport import Response, Session
+from penstock.providers.pump import Batches, Pump, held
+from penstock.transport import Session
 from penstock.types import (
     ChatRequest,
     Conversation,
-    Event,
     Finished,
     ModelInfo,
     Started,
@@ -75,11 +75,17 @@ class H2oProvider:
             self._bind(conversation)
         try:
             await visit.begin()
-            async with (
-                visit.ask(turn) as response,
-                held(self._answer(visit, turn, response, conversation)) as batches,
-            ):
-                yield batches
+            async with visit.ask(turn) as response:
+                pump = visit.read(
+                    response,
+                    decoder_for(
+                        response.content_type, self.name, stop=turn.stop, full_text=turn.full_text
+                    ),
+                )
+                answer = self._answer(visit, turn, pump, conversation)
+                relay = pump.relay if conversation is None else None
+                async with held(answer, relay) as batches:
+                    yield batches
         finally:
             await visit.leave()
 
@@ -117,15 +123,12 @@ class H2oProvider:
         conversation.id = conversation.parent = None
 
     async def _answer(
-        self, visit: Visit, turn: Turn, response: Response, conversation: Conversation | None
-    ) -> AsyncGenerator[list[Event], None]:
-        decoder = visit.decoder = decoder_for(
-            response.content_type, self.name, stop=turn.stop, full_text=turn.full_text
-        )
+        self, visit: Visit, turn: Turn, pump: Pump, conversation: Conversation | None
+    ) -> Batches:
         yield [Started(id=turn.response_id, conversation_id=visit.id, model=visit.model)]
         pieces: list[str] = []
-        async with aclosing(visit.call.pump(response, decoder)) as batches:
-            async for batch in batches:
+        async with aclosing(pump):
+            async for batch in pump:
                 if conversation is not None:
                     pieces += [event.text for event in batch if type(event) is Text]
                     if isinstance(end := batch[-1], Finished):

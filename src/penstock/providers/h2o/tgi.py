@@ -11,13 +11,14 @@ from contextlib import asynccontextmanager
 from penstock.errors import PenstockError
 from penstock.provider import Batch, ProviderConfig
 from penstock.providers.checks import check_dialect, check_options, check_request, required_base
-from penstock.providers.common import Call, Stateless, held, refuse_page
+from penstock.providers.common import Call, Stateless, refuse_page
 from penstock.providers.door import Door
 from penstock.providers.h2o.dialect import router
 from penstock.providers.h2o.dialect.errors import answer_error
 from penstock.providers.h2o.dialect.frames import decoder_for
 from penstock.providers.h2o.dialect.turn import router_turn_of
 from penstock.providers.h2o.models import ROUTER_CAPABILITIES
+from penstock.providers.pump import held
 from penstock.transport import Session
 from penstock.types import ChatRequest, ModelInfo
 

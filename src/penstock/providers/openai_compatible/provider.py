@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import nullcontext
 from types import TracebackType
 from typing import Self
@@ -16,16 +16,16 @@ from penstock.providers.checks import (
     missing_key,
     required_base,
 )
-from penstock.providers.common import Call, Opening, Stateless, let_go, refuse_page
+from penstock.providers.common import Call, Opening, Stateless, refuse_page
 from penstock.providers.door import Door
 from penstock.providers.openai_compatible import dialect
 from penstock.providers.openai_compatible.vendors import ANY, VENDORS, capabilities_of
+from penstock.providers.pump import Pump
 from penstock.transport import Response, Session
-from penstock.types import ChatRequest, Event, ModelInfo
+from penstock.types import ChatRequest, ModelInfo
 from penstock.wire.openai import ChatDecoder, decode_completion, is_error, response_error
 
 DIALECTS = ("chat-completions",)
-Batches = AsyncGenerator[list[Event], None]
 
 
 class _Whole:
@@ -73,8 +73,8 @@ class _Turn:
         place: TracebackType | None,
     ) -> None:
         try:
-            if not isinstance(self._batches, _Whole):
-                await let_go(self._batches)
+            if isinstance(self._batches, Pump):
+                await self._batches.aclose()
         finally:
             await self._opening.__aexit__(kind, error, place)
 
@@ -125,7 +125,7 @@ class OpenAICompatibleProvider(Stateless):
         call = Call(self._session, self._config)
         return call, call.open(asked, self._refusal)
 
-    async def read(self, request: ChatRequest, call: Call, response: Response) -> Batches | _Whole:
+    async def read(self, request: ChatRequest, call: Call, response: Response) -> Pump | _Whole:
         """The batches of an answer, whole or in pieces.
 
         Raises:

@@ -8,7 +8,7 @@ why two calls of one account wait for each other.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from urllib.parse import urlsplit
 
@@ -23,7 +23,7 @@ from penstock.errors import (
 )
 from penstock.provider import Batch, Provider, ProviderConfig
 from penstock.providers.checks import check_options, check_request
-from penstock.providers.common import Call, held, usable
+from penstock.providers.common import Call, usable
 from penstock.providers.openassistant.api import DIALECTS, TRUSTED, Api
 from penstock.providers.openassistant.dialect.answers import NAME
 from penstock.providers.openassistant.dialect.question import EXTRA, Turn, turn_of
@@ -32,12 +32,12 @@ from penstock.providers.openassistant.models import BASE_URL, DEFAULT_MODEL, SAM
 from penstock.providers.openassistant.reader import Pace, Reader
 from penstock.providers.openassistant.remote import Remote, delete_chat
 from penstock.providers.openassistant.slots import Lease, QueueSlot
+from penstock.providers.pump import Batches, held
 from penstock.transport import Response, Session
 from penstock.types import (
     Capabilities,
     ChatRequest,
     Conversation,
-    Event,
     Finished,
     ModelInfo,
     Started,
@@ -115,8 +115,9 @@ class OpenAssistantProvider:
                     _check_type(opened)
                 except NetworkError as error:
                     opened = error
-                batches = self._batches(request, turn, call, remote, opened)
-                yield await stack.enter_async_context(held(batches))
+                reader = Reader(call, remote.look, self._pace)
+                batches = self._batches(request, turn, reader, remote, opened)
+                yield await stack.enter_async_context(held(batches, reader.relay))
         finally:
             await remote.leave()
 
@@ -152,13 +153,12 @@ class OpenAssistantProvider:
         self,
         request: ChatRequest,
         turn: Turn,
-        call: Call,
+        reader: Reader,
         remote: Remote,
         opened: Response | NetworkError,
-    ) -> AsyncGenerator[list[Event], None]:
+    ) -> Batches:
         model = turn.order["model_config_name"]
         yield [Started(id=remote.message, conversation_id=remote.chat, model=model)]
-        reader = Reader(call, remote.look, self._pace)
         try:
             async with aclosing(reader.read(opened)) as batches:
                 async for batch in batches:

@@ -11,9 +11,11 @@ connection open and silent: more than two missing heartbeats are its death.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import aclosing
 
 from penstock.errors import NetworkError, PenstockError, StreamTimeoutError, TruncatedError
+from penstock.provider import Sink
 from penstock.providers.common import Call
 from penstock.providers.openassistant.dialect.answers import (
     WAITING_STATES,
@@ -21,8 +23,8 @@ from penstock.providers.openassistant.dialect.answers import (
     state_error,
 )
 from penstock.providers.openassistant.dialect.stream import EventDecoder
-from penstock.transport import Response
-from penstock.transport.limits import Watch
+from penstock.providers.pump import Batches, Pump
+from penstock.transport import Limits, Response, Watch
 from penstock.types import Event, Timeouts, Value
 
 Look = Callable[[Call], Awaitable[Message]]
@@ -79,8 +81,9 @@ class Reader:
         self._pace = pace
         self._clock = asyncio.get_running_loop().time
         self._looked = self._clock()
+        self._pump: Pump | None = None
 
-    async def read(self, opened: Response | NetworkError) -> AsyncGenerator[list[Event], None]:
+    async def read(self, opened: Response | NetworkError) -> Batches:
         """The batches of the answer; the last one ends with ``Finished``.
 
         Args:
@@ -92,28 +95,17 @@ class Reader:
         try:
             if isinstance(opened, NetworkError):
                 raise opened
-            limits, decoder = self._call.limits, self.decoder
-            watch = limits.watch(opened.abort)
-            pulse = _Pulse(self._pace.silence, opened.abort)
-            try:
-                while not decoder.done:
-                    data = await self._next(opened, watch, pulse)
-                    events = decoder.feed(data) if data else decoder.eof()
-                    if events:
-                        limits.saw(events)
-                        yield events
-                    if decoder.failure is not None:
-                        raise decoder.failure
+            decoder = self.decoder
+            heartbeat = Heartbeat(self._call.limits, opened.abort, self._pace.silence)
+            self._pump = self._call.pump(opened, decoder, heartbeat)
+            async with aclosing(self._pump):
+                async for events in self._pump:
+                    yield events
                     # While the message waits, see now and then whether it still does (section 7).
-                    if events and not decoder.started and (ended := await self._checked()):
+                    waits = not decoder.started and decoder.failure is None
+                    if waits and (ended := await self._checked()):
                         yield ended
-                return
-            except PenstockError as error:
-                error.status = error.status or opened.status
-                raise
-            finally:
-                watch.close()
-                pulse.close()
+            return
         except (NetworkError, TruncatedError) as error:
             if self.decoder.final:  # the server's own word
                 raise
@@ -125,22 +117,10 @@ class Reader:
                 yield held
             raise
 
-    async def _next(self, response: Response, watch: Watch, pulse: _Pulse) -> bytes:
-        watch.start()
-        pulse.start()
-        try:
-            return await response.read_some()
-        except PenstockError:
-            if watch.broken is not None:
-                raise watch.broken from None
-            if pulse.lost:
-                raise _Silence(
-                    f"the server fell silent: no heartbeat came within {self._pace.silence:g} s"
-                ) from None
-            raise
-        finally:
-            watch.stop()
-            pulse.stop()
+    async def relay(self, sink: Sink) -> None:
+        """Hand on what the stream brings; ``penstock.provider.Relaying`` is the contract."""
+        if self._pump is not None:
+            await self._pump.relay(sink)
 
     async def _checked(self) -> list[Event] | None:
         """The end of the answer, if it is time to look and the message has one."""
@@ -214,42 +194,47 @@ class Reader:
             raise _Gone from None
 
 
-class _Pulse:
-    """Closes a connection on which nothing comes for too long, heartbeats included.
+class Heartbeat(Watch):
+    """A watch that also closes a connection on which no byte comes for too long.
 
-    Time counts only while somebody reads. The timer is set again when it fires, not at each read.
+    Its timer is set again when it fires, not at each read.
 
-    Attributes:
-        lost: that happened.
+    Args:
+        silence: seconds in which something must come, be it a comment.
     """
 
-    def __init__(self, silence: float, abort: Callable[[], None]) -> None:
-        self._loop = asyncio.get_running_loop()
+    __slots__ = ("_alive", "_reading", "_silence")
+
+    def __init__(self, limits: Limits, abort: Callable[[], None], silence: float) -> None:
+        super().__init__(limits, abort)
         self._silence = silence
-        self._abort = abort
-        self._since: float | None = None
-        self._timer = self._loop.call_later(silence, self._look)
-        self.lost = False
+        self._reading = False
+        self._alive = self._loop.call_later(silence, self._look)
 
     def start(self) -> None:
         """A read begins."""
-        self._since = self._loop.time()
+        self._reading = True
+        super().start()
 
-    def stop(self) -> None:
-        """The read ended."""
-        self._since = None
+    def stop(self, events: Sequence[Event] = ()) -> None:
+        """The read ended, and what it brought is ``events``."""
+        self._reading = False
+        super().stop(events)
 
     def close(self) -> None:
         """No more reads."""
-        self._timer.cancel()
+        self._alive.cancel()
+        super().close()
 
     def _look(self) -> None:
-        waited = 0.0 if self._since is None else self._loop.time() - self._since
+        waited = self._clock() - self._start if self._reading else 0.0
         if waited + 0.001 < self._silence:
-            self._timer = self._loop.call_later(self._silence - waited, self._look)
-            return
-        self.lost = True
-        self._abort()
+            self._alive = self._loop.call_later(self._silence - waited, self._look)
+        elif self.broken is None:
+            self.broken = _Silence(
+                f"the server fell silent: no heartbeat came within {self._silence:g} s"
+            )
+            self._abort()
 
 
 class _Gone(Exception):

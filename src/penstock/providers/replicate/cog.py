@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 
 import msgspec
@@ -10,8 +10,9 @@ import msgspec
 from penstock.errors import PenstockError, ProtocolError
 from penstock.provider import Batch, ProviderConfig
 from penstock.providers.checks import check_dialect, check_options, check_request, required_base
-from penstock.providers.common import Call, Stateless, held, patience, refuse_page
+from penstock.providers.common import Call, Stateless, patience, refuse_page
 from penstock.providers.door import Door
+from penstock.providers.pump import Batches, Pump, held
 from penstock.providers.replicate.dialect.answers import PollReader
 from penstock.providers.replicate.dialect.cog import (
     CogDecoder,
@@ -62,7 +63,8 @@ class CogProvider(Stateless):
             response = await self._open(call, connection, request.model, plan)
             if response.content_type == "text/event-stream":
                 try:
-                    async with held(_dressed(call.pump(response, decoder), plan)) as batches:
+                    pump = call.pump(response, decoder)
+                    async with held(_dressed(pump, plan), pump.relay) as batches:
                         yield batches
                 finally:
                     await connection.aclose()
@@ -119,11 +121,9 @@ class CogProvider(Stateless):
         return [ModelInfo(id=name) for name in self._config.models or ("default",)]
 
 
-async def _dressed(
-    batches: AsyncGenerator[list[Event], None], plan: Plan
-) -> AsyncGenerator[list[Event], None]:
-    async with aclosing(batches):
-        async for events in batches:
+async def _dressed(pump: Pump, plan: Plan) -> Batches:
+    async with aclosing(pump):
+        async for events in pump:
             events[-1] = _warned(events[-1], plan)
             yield events
 

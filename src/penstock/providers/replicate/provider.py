@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 from penstock.errors import BadRequestError, PenstockError
 from penstock.provider import Batch, Provider, ProviderConfig
 from penstock.providers.checks import check_options, check_request, missing_key
-from penstock.providers.common import Call, Stateless, held
+from penstock.providers.common import Call, Stateless
+from penstock.providers.pump import held
 from penstock.providers.replicate.cog import CogProvider
 from penstock.providers.replicate.dialect.errors import hosted_error
 from penstock.providers.replicate.dialect.hosted import (
@@ -85,7 +86,7 @@ class ReplicateProvider(Stateless):
         )
         try:
             await run.create(target)
-            async with held(run.batches()) as batches:
+            async with held(run.batches(), run.relay) as batches:
                 yield batches
         finally:
             await run.leave()

@@ -11,7 +11,6 @@ reads it, and ``leave`` frees it; a prediction that is not over by then is cance
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing
 
 import msgspec
@@ -24,7 +23,9 @@ from penstock.errors import (
     TruncatedError,
     error_of,
 )
+from penstock.provider import Sink
 from penstock.providers.common import Call, patience, to_its_end
+from penstock.providers.pump import Batches, Pump
 from penstock.providers.replicate.asking import Asking
 from penstock.providers.replicate.dialect.answers import (
     PollReader,
@@ -40,8 +41,6 @@ from penstock.providers.replicate.dialect.transcript import Transcript
 from penstock.transport import Response
 from penstock.types import Event, Finished, Started, Text, Value, Waiting
 from penstock.wire.request import HttpRequest
-
-Batches = AsyncGenerator[list[Event], None]
 
 RECONNECTS = 5
 RECONNECT_DELAY = 0.2
@@ -79,6 +78,7 @@ class HostedRun:
         self._transcript = Transcript(plan.stops)
         self._prediction: Prediction | None = None
         self._connection = AsyncExitStack()
+        self._pump: Pump | None = None
         self._ended = False
         self._left = False
         self._trouble: PenstockError | None = None
@@ -154,6 +154,11 @@ class HostedRun:
                 yield held
             raise
 
+    async def relay(self, sink: Sink) -> None:
+        """Hand on what the stream brings; ``penstock.provider.Relaying`` is the contract."""
+        if self._pump is not None:
+            await self._pump.relay(sink)
+
     async def _next(self, resume: Resume, *, listened: bool) -> Batches | None:
         """What the answer goes on with after its stream, or its polling, is over; None for nothing.
 
@@ -177,8 +182,9 @@ class HostedRun:
             decoder = StreamDecoder(self._transcript, resume)
             try:
                 response = await self._listen(resume.last_id)
-                async with aclosing(self._call.pump(response, decoder)) as batches:
-                    async for events in batches:
+                self._pump = self._call.pump(response, decoder)
+                async with aclosing(self._pump):
+                    async for events in self._pump:
                         self._ended = decoder.ended
                         if not decoder.done:
                             yield events
@@ -189,6 +195,7 @@ class HostedRun:
                 self._trouble = None
                 return
             except PenstockError as error:
+                self._pump = None
                 self._ended = decoder.ended
                 self._trouble = error
                 again = await self._broken(error, decoder)

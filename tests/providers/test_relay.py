@@ -1,0 +1,140 @@
+"""Batches handed on from within the reads: as many as can be, none lost, none twice, any end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from penstock.client import Client
+from penstock.errors import PenstockError, StreamCancelledError, StreamTimeoutError
+from penstock.stream import AnswerStream
+from penstock.types import Event, Text, Timeouts
+from tests.places import MODELS, place
+from tests.sandboxed import Speaker
+from tests.sockets import Peer, scripted
+
+WORDS = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen"
+
+
+class Reading:
+    """Reads an answer to its end through a sink that wants ``most`` batches at a time."""
+
+    def __init__(self, stream: AnswerStream, most: int = 1000) -> None:
+        self.relayed = 0
+        self.text = ""
+        self._stream = stream
+        self._most = most
+        self._wanted = most
+
+    def sink(self, batch: Sequence[Event]) -> bool:
+        self.relayed += 1
+        self._note(batch)
+        self._wanted -= 1
+        return self._wanted > 0
+
+    def _note(self, batch: Sequence[Event]) -> None:
+        self.text += "".join(event.text for event in batch if isinstance(event, Text))
+
+    async def to_its_end(self) -> None:
+        committed = False
+        while True:
+            self._wanted = self._most
+            batch = await self._stream.next_batch(self.sink if committed else None)
+            if batch is None:
+                return
+            self._note(batch)
+            committed = committed or bool(self.text)
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("most", [1000, 3, 1])
+async def test_most_pieces_go_round_the_reader_and_the_answer_is_whole(
+    name: str, most: int
+) -> None:
+    async with place(name, Speaker()) as here:
+        stream = here.client.stream(here.model, WORDS)
+        reading = Reading(stream, most)
+        async with stream:
+            await reading.to_its_end()
+        assert reading.text.strip() == WORDS
+        assert stream.partial == reading.text
+        assert stream.finished is not None
+        assert reading.relayed > (8 if most > 1 else 3)
+        await here.clean()
+
+
+@pytest.mark.parametrize("name", MODELS)
+async def test_an_answer_that_breaks_off_fails_with_its_text(name: str) -> None:
+    async with place(name, Speaker()) as here:
+        stream = here.client.stream(here.model, f"FAIL {WORDS}")
+        reading = Reading(stream)
+        with pytest.raises(PenstockError) as caught:
+            async with stream:
+                await reading.to_its_end()
+        assert reading.relayed > 5
+        assert caught.value.partial == stream.partial == reading.text
+        await here.clean()
+
+
+@pytest.mark.parametrize("name", MODELS)
+async def test_a_cancellation_leaves_nothing(name: str) -> None:
+    async with place(name, Speaker()) as here:
+        stream = here.client.stream(here.model, f"{WORDS} {WORDS} {WORDS}")
+        reading = Reading(stream)
+
+        async def read() -> None:
+            async with stream:
+                await reading.to_its_end()
+
+        task = asyncio.create_task(read())
+        while reading.relayed < 5:
+            await asyncio.sleep(0.005)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await here.clean()
+
+
+@pytest.mark.parametrize("name", ["openai", "allenai", "replicate", "openassistant"])
+async def test_another_task_may_leave_it_meanwhile(name: str) -> None:
+    async with place(name, Speaker()) as here:
+        stream = here.client.stream(here.model, f"{WORDS} {WORDS} {WORDS}")
+        reading = Reading(stream)
+        task = asyncio.create_task(reading.to_its_end())
+        while reading.relayed < 5:
+            await asyncio.sleep(0.005)
+        await stream.aclose()
+        with pytest.raises(StreamCancelledError) as caught:
+            await task
+        assert caught.value.partial.startswith(reading.text)
+        await here.clean()
+
+
+async def test_the_time_limit_between_two_pieces_holds() -> None:
+    async def stalled(peer: Peer) -> None:
+        await peer.request()
+        await peer.head(200, "Content-Type: text/event-stream")
+        for _ in range(6):  # each within the limit, all together beyond it
+            await peer.chunk(b'data: {"choices":[{"index":0,"delta":{"content":"a"}}]}\n\n')
+            await asyncio.sleep(0.1)
+        await peer.gone()
+
+    async with scripted(stalled) as server:
+        table = {"local": {"base_url": server.url, "timeouts": Timeouts(idle=0.4)}}
+        async with Client(providers=table) as client:
+            stream = client.stream("local/m", "hi")
+            reading = Reading(stream)
+            with pytest.raises(StreamTimeoutError, match=r"stalled for 0\.4 s") as caught:
+                async with stream:
+                    await reading.to_its_end()
+    assert (caught.value.partial, reading.relayed) == ("a" * 6, 5)
+
+
+async def test_who_only_iterates_gets_all() -> None:
+    async with (
+        place("openai", Speaker()) as here,
+        here.client.stream(here.model, WORDS) as stream,
+    ):
+        assert "".join([piece async for piece in stream.text()]).strip() == WORDS
