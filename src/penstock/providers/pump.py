@@ -103,6 +103,8 @@ class Pump:
                     finally:
                         watch.stop(events)
                 if events:
+                    if decoder.done and not decoder.stays_open:
+                        self._response.enough()
                     yield events
                 if decoder.failure is not None:
                     raise decoder.failure
