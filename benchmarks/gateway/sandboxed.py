@@ -15,10 +15,15 @@ from pathlib import Path
 
 from penstock.sandbox import SANDBOX_PROVIDERS, Sandbox
 
+MANY_AT_A_TIME = {"openassistant": {"slots": 100}}
+"""An account has one place in the queue, but may have any number of answers under way."""
+
 
 async def main(file: Path, pace: float, script: Path) -> None:
     """Serve until the input ends."""
-    async with Sandbox(SANDBOX_PROVIDERS, script=str(script), pace=pace) as running:
+    async with Sandbox(
+        SANDBOX_PROVIDERS, script=str(script), pace=pace, options=MANY_AT_A_TIME
+    ) as running:
         await asyncio.to_thread(file.write_text, configuration(running.providers))
         print("ready", flush=True)
         await asyncio.to_thread(sys.stdin.read)
