@@ -12,7 +12,7 @@ Waits that belong to its protocol (polling, resuming a stream, a redirect) are i
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, runtime_checkable
 
@@ -31,10 +31,9 @@ from penstock.types import (
 Batch = Sequence[Event]
 EventStream = AbstractAsyncContextManager[AsyncIterator[Batch]]
 Sink = Callable[[Batch], bool]
-"""Takes a batch without waiting; False where it wants no more for now."""
+"""Takes a batch without waiting; False where it wants no more for now. That batch is taken, too."""
 
 
-@runtime_checkable
 class Relaying(Protocol):
     """What an iterator of batches may offer beside iterating; a plug-in need not."""
 
@@ -49,6 +48,11 @@ class Relaying(Protocol):
         Raises:
             CancelledError: passes through at once.
         """
+
+
+def relay_of(batches: AsyncIterator[Batch]) -> Callable[[Sink], Awaitable[None]] | None:
+    """The method of ``Relaying``, where ``batches`` has it."""
+    return getattr(batches, "relay", None)
 
 
 class ProviderConfig(Value, kw_only=True, frozen=True):

@@ -22,7 +22,7 @@ from typing import Self
 from penstock.errors import PenstockError, ProtocolError, StreamCancelledError
 from penstock.keeper import Hold, Owner, hold
 from penstock.observe import Route
-from penstock.provider import Batch, EventStream, Sink
+from penstock.provider import Batch, EventStream, Sink, relay_of
 from penstock.types import (
     Conversation,
     Event,
@@ -363,7 +363,7 @@ class AnswerStream:
             await self._leave()
 
     async def _relay(self, batches: AsyncIterator[Batch], sink: Sink) -> None:
-        relay = getattr(batches, "relay", None)
+        relay = relay_of(batches)
         if relay is None:
             return
         self._sink = sink
@@ -373,11 +373,13 @@ class AnswerStream:
             del self._sink  # it may hold this stream: no ring
 
     def _noted(self, batch: Batch) -> bool:
+        if self._left:
+            return False
         if len(batch) == 1 and type(batch[0]) is Text:
             self._text.write(batch[0].text)
         else:
             self._note(batch)
-        return not self._left and self._sink(batch)
+        return self._sink(batch)
 
     def _was_left(self) -> bool:
         return self._left or (self._hold is not None and self._hold.left)

@@ -63,8 +63,13 @@ class Raw:
 
 
 @asynccontextmanager
-async def raw(gateway: Running, *, buffer: int | None = None) -> AsyncIterator[Raw]:
-    """A connection; with ``buffer`` nothing is read, and the system takes about as many bytes."""
+async def raw(
+    gateway: Running, *, buffer: int | None = None, reads: bool = False
+) -> AsyncIterator[Raw]:
+    """A connection; with ``buffer`` the system takes about as many bytes.
+
+    With ``buffer`` nothing is read, unless the caller ``reads``.
+    """
     line = socket.socket(proto=socket.IPPROTO_TCP)
     if buffer is not None:
         line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
@@ -72,7 +77,7 @@ async def raw(gateway: Running, *, buffer: int | None = None) -> AsyncIterator[R
     port = int(gateway.url.rpartition(":")[2])
     await asyncio.get_running_loop().sock_connect(line, ("127.0.0.1", port))
     reader, writer = await asyncio.open_connection(sock=line)
-    if buffer is not None:
+    if buffer is not None and not reads:
         assert isinstance(writer.transport, asyncio.Transport)
         writer.transport.pause_reading()
     caller = Raw(reader, writer)

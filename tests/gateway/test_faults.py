@@ -393,6 +393,56 @@ async def test_row_67_a_caller_who_never_reads_stops_the_upstream() -> None:
         assert sent < 16 << 20
 
 
+async def test_row_67_a_caller_who_reads_slowly_but_steadily_gets_all() -> None:
+    settings = GatewaySettings(limits=Limits(write=0.5))
+    piece = "x" * 300_000
+
+    async def much(connection: Connection) -> None:
+        await connection.play(Request(), Send(CHUNKED))
+        for _ in range(3):
+            await connection.play(Send(chunk(frame(piece))), Pause(0.05))
+        await connection.play(Send(chunk(frame("", "stop") + DONE) + b"0\r\n\r\n"))
+
+    async with before_bytes(much, settings=settings, buffer=16384) as here:
+        async with raw(here.running, buffer=16384, reads=True) as caller:
+            await caller.send(question(MODEL, "hi", stream=True))
+            came = b""
+            while not came.endswith(b"\r\n0\r\n\r\n") and (part := await caller.some(8000)):
+                came += part
+                await asyncio.sleep(0.02)
+        assert came.count(b"x") >= 3 * len(piece)
+        assert (await here.ended())[0].get("kind") is None
+
+
+async def test_a_silent_line_is_kept_alive_while_what_comes_says_nothing() -> None:
+    """Tool calls whose next part is empty: nothing of that is written on this surface."""
+    settings = GatewaySettings(limits=Limits(heartbeat=0.1))
+
+    def called(arguments: str, name: str | None = None) -> bytes:
+        function = {"arguments": arguments} | ({"name": name} if name else {})
+        call = {"index": 0, "id": "c1", "type": "function", "function": function}
+        delta = {"choices": [{"index": 0, "delta": {"tool_calls": [call]}}]}
+        return chunk(b"data: " + json.dumps(delta).encode() + b"\n\n")
+
+    steps: list[Step] = [Request(), Send(CHUNKED), Send(called("{", "f"))]
+    for _ in range(10):
+        steps += [Pause(0.05), Send(called(""))]
+    steps.append(Send(called("}") + chunk(frame("", "tool_calls") + DONE) + b"0\r\n\r\n"))
+    async with before_bytes([steps], settings=settings) as here:
+        asked = {
+            "model": MODEL,
+            "max_tokens": 10,
+            "stream": True,
+            "messages": [{"role": "user", "content": "hi"}],
+            "tools": [{"name": "f", "input_schema": {"type": "object"}}],
+        }
+        url = f"{here.running.url}/v1/messages"
+        async with here.running.http.post(url, json=asked) as answer:
+            text = await answer.text()
+    assert answer.status == 200, text
+    assert "\n:" in text
+
+
 @pytest.mark.parametrize("at_once", [True, False])
 async def test_a_question_before_the_answer_to_the_last_is_dropped(at_once: bool) -> None:
     """Pipelining: whoever does it asks again on another connection."""

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Sequence
 
 import pytest
 
 from penstock.client import Client
-from penstock.errors import PenstockError, StreamCancelledError, StreamTimeoutError
+from penstock.errors import PenstockError, ProtocolError, StreamCancelledError, StreamTimeoutError
 from penstock.stream import AnswerStream
 from penstock.types import Event, Text, Timeouts
 from tests.places import MODELS, place
 from tests.sandboxed import Speaker
-from tests.sockets import Peer, scripted
+from tests.sockets import Handler, Peer, scripted
 
 WORDS = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen"
 
@@ -138,3 +139,68 @@ async def test_who_only_iterates_gets_all() -> None:
         here.client.stream(here.model, WORDS) as stream,
     ):
         assert "".join([piece async for piece in stream.text()]).strip() == WORDS
+
+
+# -- ends that are told by reading -----------------------------------------------------------------
+
+
+def piece(text: str) -> bytes:
+    return b'data: {"choices":[{"index":0,"delta":{"content":"%s"}}]}\n\n' % text.encode()
+
+
+async def failed(script: Handler, most: int = 1000) -> tuple[Reading, PenstockError]:
+    """How the answer of a server that says ``script`` fails."""
+    async with (
+        scripted(script) as server,
+        Client(providers={"local": {"base_url": server.url}}) as client,
+    ):
+        stream = client.stream("local/m", "hi")
+        reading = Reading(stream, most)
+        with pytest.raises(PenstockError) as caught:
+            async with stream:
+                await reading.to_its_end()
+    return reading, caught.value
+
+
+async def test_pieces_of_the_read_that_brings_the_failure_are_not_lost() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.head(200, "Content-Type: text/event-stream")
+        for text in "ab":
+            await peer.chunk(piece(text))
+            await asyncio.sleep(0.02)
+        await peer.chunk(piece("c") + b'data: {"error":{"message":"out of memory"}}\n\n')
+        await peer.gone()
+
+    reading, error = await failed(script)
+    assert "out of memory" in error.message
+    assert (reading.text, error.partial) == ("abc", "abc")
+
+
+async def test_bad_http_after_a_piece_in_one_read_is_a_protocol_error() -> None:
+    """The sink wants no more of it, and the connection is lost before anybody reads on."""
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.head(200, "Content-Type: text/event-stream")
+        await peer.chunk(piece("a"))
+        await asyncio.sleep(0.02)
+        data = piece("b")
+        await peer.send(b"%x\r\n%s\r\nno size\r\n" % (len(data), data))
+        await peer.gone()
+
+    _, error = await failed(script, most=1)
+    assert isinstance(error, ProtocolError)
+    assert error.partial == "ab"
+
+
+@pytest.mark.parametrize("name", ["openai", "h2o", "allenai", "replicate"])
+async def test_a_dropped_stream_is_left_also_after_a_sink(name: str) -> None:
+    async with place(name, Speaker()) as here:
+        stream = here.client.stream(here.model, f"{WORDS} {WORDS} {WORDS}")
+        while not stream.partial:
+            await stream.next_batch()
+        await stream.next_batch(lambda batch: False)
+        del stream
+        gc.collect()
+        await here.clean()

@@ -10,6 +10,8 @@ import pytest
 
 from penstock.errors import ProtocolError, TruncatedError
 from penstock.transport import Limits, Response, Session
+from penstock.transport.listening import Body
+from penstock.transport.listening import Handler as Connection
 from penstock.transport.response import LINGER
 from penstock.types import Timeouts
 from penstock.wire.request import HttpRequest
@@ -148,6 +150,27 @@ async def test_the_taker_s_own_fault_is_raised_where_it_is_waited_for() -> None:
     async with answered(script) as response:
         with pytest.raises(LookupError, match="cannot be written"):
             await response.listen(take)
+
+
+async def test_a_fault_after_a_cancellation_ends_the_listening() -> None:
+    loop = asyncio.get_running_loop()
+    handler = Connection(loop)
+    body = Body(handler, 1 << 16, loop=loop)
+
+    def take(data: bytes) -> bool:
+        raise LookupError("cannot be written")
+
+    task = asyncio.create_task(body.listen(take))
+    await asyncio.sleep(0)
+    task.cancel()  # what it waits for is cancelled at once, the task runs later
+    body.feed_data(b"piece")
+    listener = handler.listener
+    assert listener is not None
+    with pytest.raises(LookupError):
+        listener.heard()
+    assert handler.listener is None
+    with pytest.raises(asyncio.CancelledError):
+        await task
 
 
 async def test_a_cancellation_passes_and_what_comes_later_is_read() -> None:

@@ -8,6 +8,7 @@ import gc
 import gzip
 import ssl
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ from penstock.transport import Limits, Session
 from penstock.transport.session import MAX_HUSHED
 from penstock.types import Timeouts
 from penstock.wire.request import HttpRequest
-from tests.sockets import Peer, scripted
+from tests.sockets import Handler, Peer, scripted
 
 
 def get(url: str) -> HttpRequest:
@@ -384,7 +385,7 @@ async def test_more_small_chunks_than_are_read_ahead_lose_nothing() -> None:
     assert got == b"a" * count + b"helloworld"
 
 
-async def socks5(peer: Peer) -> None:
+async def socks5(peer: Peer, said: Handler | None = None) -> None:
     """A SOCKS5 server (RFC 1928, RFC 1929) that answers the request itself."""
     _, count = await peer.read(2)
     await peer.read(count)
@@ -398,6 +399,10 @@ async def socks5(peer: Peer) -> None:
     await peer.read((await peer.read(1))[0] + 2)
     await peer.send(b"\x05\x00\x00\x01\x7f\x00\x00\x01\x00\x50")
     await peer.request()
+    await (said or through_socks)(peer)
+
+
+async def through_socks(peer: Peer) -> None:
     await peer.answer(b"through socks")
 
 
@@ -424,6 +429,26 @@ async def test_row_20_what_comes_unasked_through_a_socks_proxy_reaches_nobody() 
             peers[0]._writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil")
             assert await fetch("http://origin.invalid/x", session=session) == b"through socks"
     assert len(peers) == 2
+
+
+async def test_row_16_what_came_through_a_socks_proxy_before_a_break_is_read() -> None:
+    async def broken(peer: Peer) -> None:
+        await peer.head()
+        await asyncio.sleep(0.02)
+        await peer.chunk(b"unread")
+
+    async with scripted(partial(socks5, said=broken)) as server:
+        config = SessionConfig(proxy=f"socks5://ann:secret@127.0.0.1:{server.port}")
+        request = HttpRequest(method="GET", url="http://origin.invalid/x")
+        async with (
+            Session(config) as session,
+            session.open(request, Limits(Timeouts())) as response,
+        ):
+            await server.quiet()
+            await asyncio.sleep(0.05)
+            assert await response.read_some() == b"unread"
+            with pytest.raises(TruncatedError):
+                await response.read_some()
 
 
 @pytest.mark.parametrize("reply", [b"\x05\xff", b"garbage!", b""])

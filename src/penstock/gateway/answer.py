@@ -6,7 +6,8 @@ Laws:
 * status 200 goes out with the first output event, or with the first event that says what is
   waited for; an error before it is an HTTP status, an error after it is an error event without an
   end mark;
-* a batch of events in is one write out; no task, queue or timer for a token;
+* a batch of events in is one write out; no task, queue or timer for a token. Once the answer flows,
+  a batch is written from within the read that brings it, as long as the caller keeps up;
 * one task beside it, once the answer takes its time, waits for the caller to leave, keeps a silent
   line alive, and gives up on a caller who does not read; leaving cancels the upstream by its own
   means;
@@ -160,11 +161,11 @@ class Answer:
     async def _streamed(self, stream: AnswerStream, choice: int) -> None:
         writer, exchange, send = self._writer, self._exchange, self._send
         cutter = StopCutter(self._asked.stops) if self._asked.stops else None
-        direct = cutter is None and exchange.line is not None and len(self._streams) == 1
+        line = exchange.line if cutter is None and len(self._streams) == 1 else None
         async with stream:
             while True:
-                sink = self._passed_on if direct and exchange.first_content is not None else None
-                batch = await stream.next_batch(sink)
+                flows = line is not None and exchange.first_content is not None and line.ready
+                batch = await stream.next_batch(self._passed_on if flows else None)
                 if batch is None:
                     break
                 if cutter is not None:
@@ -192,10 +193,12 @@ class Answer:
         """Write ``batch`` from within the read that brought it; False where that must wait."""
         line = self._exchange.line
         assert line is not None
+        data = self._writer.events(batch, 0)
+        if not data:
+            return True
         self._exchange.pieces += len(batch)
         self._sent_at = monotonic()
-        data = self._writer.events(batch, 0)
-        return not data or line(data)
+        return line.write(data)
 
     def _note_content(self, batch: Sequence[Event]) -> None:
         """Note the pieces of ``batch``, and the instant if the first is among them."""

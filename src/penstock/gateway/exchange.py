@@ -31,7 +31,7 @@ class Exchange:
     Attributes:
         request_id: ours, in every answer and every line of the log.
         began: instant of ``time.monotonic``.
-        line: writes a piece of the answer at once; None where the server below cannot.
+        line: the way past the server's ``send``; None where the server below has none.
         parameters: what the path holds, by name.
         read: the body has been read to its end.
         key: who asks, by the name of the gateway key; None where keys are off.

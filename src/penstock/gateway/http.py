@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 from penstock.gateway.errors import Failure, refusal
 
@@ -14,14 +14,28 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Header = tuple[bytes, bytes]
-Line = Callable[[bytes], bool]
-"""Writes a piece of the body under way without waiting; False where the caller is slow or gone."""
+
+
+class Line(Protocol):
+    """How a piece of a body that is under way is written without waiting."""
+
+    @property
+    def ready(self) -> bool:
+        """The caller reads as fast as we write."""
+
+    def write(self, data: bytes) -> bool:
+        """Write ``data``, which is not empty; for a caller who is gone it is dropped.
+
+        Returns:
+            Whether the line is ready for more.
+        """
+
 
 REFUSED_BELOW = "penstock.refused_below"
 """Where the server notes the status with which it refused a request that had begun."""
 
 LINE = "penstock.line"
-"""Where the server says how to write a piece of an answer at once, if it can."""
+"""Where the server has the ``Line`` of the caller, if it has such a thing."""
 
 JSON: Header = (b"content-type", b"application/json")
 

@@ -8,7 +8,8 @@ bounds. Its laws:
 * nothing is written into an answer that is under way: what goes wrong meanwhile ends the
   connection;
 * while we do not read, or the answer before is not written, no deadline of the caller runs out;
-* the head of an answer goes out with the first of its body, in one write.
+* the head of an answer goes out with the first of its body, in one write;
+* what comes after may go past ``send``, which a token is not worth (``_Line``).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from types import FrameType
 from typing import Any, cast
 
 import uvicorn
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from penstock.config.gateway import Limits
@@ -43,6 +45,30 @@ class _Dropped(list[tuple[bytes, bytes]]):
 
 _TRAILERS = _Dropped()
 _UPGRADE = re.compile(rb"\r\nupgrade(?=[ \t]*:)", re.IGNORECASE)
+
+
+class _Line:
+    """The way past ``send``; ``penstock.gateway.http.Line`` is the contract.
+
+    An object of its own, for it is kept with what the connection serves: no ring.
+    """
+
+    __slots__ = ("_flow", "_transport")
+
+    def __init__(self, transport: asyncio.Transport, flow: FlowControl) -> None:
+        self._transport = transport
+        self._flow = flow
+
+    @property
+    def ready(self) -> bool:
+        return not (self._flow.write_paused or self._transport.is_closing())
+
+    def write(self, data: bytes) -> bool:
+        transport = self._transport
+        if transport.is_closing():
+            return False
+        transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+        return not self._flow.write_paused
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -69,6 +95,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn narrows it, too
         """A caller connected."""
         super().connection_made(transport)
+        self._line = _Line(transport, self.flow)
         if len(self.connections) > self.limits.connections:
             transport.abort()
         else:
@@ -105,7 +132,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self.headers = _TRAILERS
         self._head = None
         self.cycle.transport = cast(asyncio.Transport, self)
-        cast(Scope, self.scope)[LINE] = self.write_piece
+        cast(Scope, self.scope)[LINE] = self._line
 
     def on_message_complete(self) -> None:
         """A request is complete."""
@@ -199,14 +226,6 @@ class BoundedProtocol(HttpToolsProtocol):
             self._head = data
         else:  # 100 Continue
             self.transport.write(data)
-
-    def write_piece(self, data: bytes) -> bool:
-        """Write a piece of the body of an answer whose head is written; ``http.LINE``."""
-        transport = self.transport
-        if transport.is_closing():
-            return False
-        transport.write(b"%x\r\n%b\r\n" % (len(data), data))
-        return not self.flow.write_paused
 
     def _write_head(self, more: bytes = b"") -> None:
         head, self._head = self._head, None

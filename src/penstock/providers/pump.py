@@ -1,9 +1,9 @@
 """The pump that every provider reads a streamed answer with: bytes to batches of events.
 
 Two ways lead through it. Iterating gives one batch for each read, and is the only one that tells
-an end or a failure. ``relay`` hands on the batches between, which hold nothing but pieces, from
-within the read that brings them: most of what a token costs is to wake the task that waits for it,
-through all that is between that task and the connection.
+an end or a failure. ``relay`` hands on the batches between, which end with a piece of the answer,
+from within the read that brings them: most of what a token costs is to wake the task that waits for
+it, through all that is between that task and the connection.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from penstock.transport import Response, Watch
 from penstock.types import CONTENT, Event
 from penstock.wire.decoder import AnswerDecoder
 
-Batches = AsyncGenerator[list[Event], None]
+EventLists = AsyncGenerator[list[Event], None]
 Relay = Callable[[Sink], Awaitable[None]]
 
 
@@ -50,24 +50,31 @@ class Pump:
         self._watch = watch
         self._kept: list[Event] = []
         self._sink: Sink = _refused
-        self._batches = self._read()
+        self._batches: EventLists | None = None  # made when it is wanted: before, no ring
 
     def __aiter__(self) -> Self:
         return self
 
     def __anext__(self) -> Awaitable[list[Event]]:
+        if self._batches is None:
+            self._batches = self._read()
         return self._batches.__anext__()
 
     async def relay(self, sink: Sink) -> None:
-        """Hand on what comes; ``penstock.provider.Relaying`` is the contract."""
+        """Hand on what comes; ``penstock.provider.Relaying`` is the contract.
+
+        Before the first batch, which goes the other way, it does nothing.
+        """
         decoder = self._decoder
-        if not self._kept and decoder.failure is None and not decoder.done:
+        begun = self._batches is not None
+        if begun and not self._kept and decoder.failure is None and not decoder.done:
             self._sink = sink
             self._watch.start()
             try:
                 await self._response.listen(self._take)
             finally:
                 self._watch.stop()
+                self._sink = _refused  # it may hold whoever holds this: no ring
 
     def _take(self, data: bytes) -> bool:
         decoder = self._decoder
@@ -82,14 +89,17 @@ class Pump:
 
     async def aclose(self) -> None:
         """Read no more."""
-        await let_go(self._batches)
+        if self._batches is not None:
+            await let_go(self._batches)
 
-    async def _read(self) -> Batches:
+    async def _read(self) -> EventLists:
         decoder, watch = self._decoder, self._watch
         try:
             while self._kept or not decoder.done:
                 events, self._kept = self._kept, []
-                if not events and decoder.failure is None:
+                if not events:
+                    if decoder.failure is not None:
+                        raise decoder.failure
                     watch.start()
                     try:
                         data = await self._response.read_some()
@@ -106,8 +116,6 @@ class Pump:
                     if decoder.done and not decoder.stays_open:
                         self._response.enough()
                     yield events
-                if decoder.failure is not None:
-                    raise decoder.failure
         except PenstockError as error:
             error.status = error.status or self._response.status
             raise
@@ -118,7 +126,7 @@ class Pump:
 class Relayed:
     """Batches of a generator over a pump; those that ``relay`` takes go round the generator."""
 
-    def __init__(self, batches: Batches, relay: Relay) -> None:
+    def __init__(self, batches: EventLists, relay: Relay) -> None:
         self._batches = batches
         self.relay = relay
 
@@ -131,7 +139,7 @@ class Relayed:
 
 @asynccontextmanager
 async def held(
-    batches: Batches | Pump, relay: Relay | None = None
+    batches: EventLists | Pump, relay: Relay | None = None
 ) -> AsyncIterator[AsyncIterator[list[Event]]]:
     """``batches``, closed at the end of the context.
 
@@ -147,7 +155,7 @@ async def held(
         await let_go(batches)
 
 
-async def let_go(batches: Batches | Pump) -> None:
+async def let_go(batches: EventLists | Pump) -> None:
     """Close ``batches``.
 
     While another task is reading they cannot be closed; that read then ends with the connection.

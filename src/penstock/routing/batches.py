@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol, Self
 
 from penstock.errors import PenstockError, StreamCancelledError
-from penstock.provider import Batch, Sink
+from penstock.provider import Batch, Sink, relay_of
 from penstock.routing.attempt import Attempt
 from penstock.types import Finished
 
@@ -72,12 +72,15 @@ class Batches:
     async def relay(self, sink: Sink) -> None:
         """Hand on what comes once the try is chosen; ``penstock.provider`` is the contract."""
         attempt = self._way.answering
-        if attempt is None or self._broken:
+        if attempt is None or attempt.batches is None or self._broken:
             return
-        relay = getattr(attempt.batches, "relay", None)
+        relay = relay_of(attempt.batches)
         if relay is not None:
             self._attempt, self._sink = attempt, sink
-            await relay(self._counted)
+            try:
+                await relay(self._counted)
+            finally:
+                del self._attempt, self._sink  # they may hold whoever holds this: no ring
 
     def _counted(self, batch: Batch) -> bool:
         self._attempt.pieces += len(batch)

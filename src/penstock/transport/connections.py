@@ -107,7 +107,10 @@ def _ear(protocol: ResponseHandler) -> Callable[[], bool]:
 
 
 class Loss:
-    """Tells a reader of ``raw`` that its connection is lost, where the library has not."""
+    """Tells a reader of ``raw`` that its connection is lost, where the library has not.
+
+    A ``Handler`` does so by itself; this is for a SOCKS proxy, whose handlers are not ours.
+    """
 
     def __init__(self, raw: aiohttp.ClientResponse) -> None:
         self._content = raw.content
@@ -115,6 +118,8 @@ class Loss:
         connection = raw.connection
         if connection is None or connection.protocol is None:
             return  # the whole body is here
+        if isinstance(connection.protocol, Handler):
+            return
         self._closed = connection.protocol.closed
         if self._closed is None:
             self._tell(None)

@@ -161,7 +161,13 @@ class Step:
 
 
 class Watch:
-    """One timer for all reads of a response. ``start`` before a read, ``stop`` after it."""
+    """One timer for all reads of a response: ``start`` before a read, ``stop`` after it.
+
+    Between two reads of which one follows the other at once, ``again`` takes the place of both.
+
+    Attributes:
+        broken: the limit that a read broke; its connection was closed for it.
+    """
 
     __slots__ = (
         "_abort",

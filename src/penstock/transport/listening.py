@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import aiohttp
+from aiohttp import http_exceptions
 from aiohttp.client_proto import ResponseHandler
 
 
@@ -48,13 +49,17 @@ class Handler(ResponseHandler):
 
     def data_received(self, data: bytes) -> None:
         """Some bytes came."""
-        ResponseHandler.data_received(self, data)
+        ResponseHandler.data_received(self, data)  # ``super()`` would be looked up for each token
         if self.listener is not None:
             self.listener.heard()
 
     def connection_lost(self, error: BaseException | None) -> None:
-        """The connection is gone."""
+        """The connection is gone; a body that has neither ended nor failed was bad HTTP."""
+        body = self._payload
         super().connection_lost(error)
+        if body is not None and not body.is_eof() and body.exception() is None:
+            # The parser gave up, and the library closed the connection for it.
+            body.set_exception(http_exceptions.TransferEncodingError("bad body"))
         if self.listener is not None:
             self.listener.end()
 
@@ -73,8 +78,8 @@ class Body(aiohttp.StreamReader):
     """A body that can be listened to.
 
     The library's parser makes a reader of the library's own kind and cannot be told to make
-    another, so ``Handler`` turns that into this. The ends of chunks, which nobody asks for, are
-    not noted.
+    another, so ``Handler`` turns that into this once the head has come. The ends of chunks, which
+    nobody asks for, are not noted from then on.
     """
 
     __slots__ = ()
@@ -88,8 +93,8 @@ class Body(aiohttp.StreamReader):
 
     def feed_data(self, data: bytes, size: int = 0) -> bool:
         """Some of the body has come."""
-        if self._protocol.listener is not None:  # who takes it as soon as this read is over
-            self._buffer.append(data)
+        if self._protocol.listener is not None:  # who takes it as soon as this read is over, so
+            self._buffer.append(data)  # that there is nothing to count
             return False
         super().feed_data(data)
         if len(self._buffer) > self._high_water_chunks:  # small ones take more room than they say
@@ -108,7 +113,7 @@ class Body(aiohttp.StreamReader):
 
     def _end(self) -> None:
         listener = self._protocol.listener
-        if listener is not None:
+        if listener is not None and listener.body is self:
             listener.end()
 
     def drain(self) -> bytes:
@@ -140,27 +145,29 @@ class Listener:
     """Who listens to ``body``, which comes over ``handler``.
 
     Attributes:
+        body: what is listened to.
         over: done when nothing more is given.
     """
 
-    __slots__ = ("_body", "_handler", "_take", "over")
+    __slots__ = ("_handler", "_take", "body", "over")
 
     def __init__(self, body: Body, handler: Handler, take: Callable[[bytes], bool]) -> None:
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._body = body
+        self.body = body
         self._handler = handler
         self._take = take
 
     def heard(self) -> None:
         """A read is over."""
-        data = self._body.drain()
+        data = self.body.drain()
         if not data:
             return
         try:
             if not self._take(data):
                 self.end()
         except BaseException as error:  # whoever waits is to know why the connection is closed
-            self.over.set_exception(error)
+            if not self.over.done():
+                self.over.set_exception(error)
             self.end()
             raise
         if self._handler.paused_once:
@@ -176,4 +183,9 @@ class Listener:
 
 def unread(content: aiohttp.StreamReader) -> bytes:
     """What came before ``content`` failed and was not read yet; it is taken out."""
-    return content.drain() if isinstance(content, Body) else b""
+    buffer = getattr(content, "_buffer", None)
+    if not buffer:
+        return b""
+    rest = b"".join(buffer)
+    buffer.clear()
+    return rest

@@ -50,7 +50,7 @@ from penstock.providers.allenai.dialect.turns import Turn, turns_of
 from penstock.providers.allenai.models import DEFAULT_HOST, HOSTS
 from penstock.providers.common import Call, patience, refuse_page, usable
 from penstock.providers.door import Door
-from penstock.providers.pump import Batches, Pump
+from penstock.providers.pump import EventLists, Pump
 from penstock.transport import Response
 from penstock.types import ChatRequest, Finished, Timeouts
 from penstock.wire.request import header_value
@@ -88,7 +88,7 @@ class Exchange:
 
     # -- the answer ----------------------------------------------------------------------------
 
-    async def start(self, stack: AsyncExitStack) -> Batches:
+    async def start(self, stack: AsyncExitStack) -> EventLists:
         """Post the turns; the last one's answer is the stream, which ``stack`` holds open.
 
         Raises:
@@ -109,14 +109,14 @@ class Exchange:
         if self._pump is not None:
             await self._pump.relay(sink)
 
-    async def _batches(self, response: Response) -> Batches:
+    async def _batches(self, response: Response) -> EventLists:
         async with aclosing(self._pumped(response)) as batches:
             async for events in batches:
                 if isinstance(events[-1], Finished):
                     events[-1] = self._finished(events[-1])
                 yield events
 
-    async def _pumped(self, response: Response) -> Batches:
+    async def _pumped(self, response: Response) -> EventLists:
         decoder = self._decoder
         assert decoder is not None
         try:

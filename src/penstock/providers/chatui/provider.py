@@ -19,7 +19,7 @@ from penstock.providers.chatui.models import CAPABILITIES
 from penstock.providers.chatui.visit import Visit, door_of
 from penstock.providers.checks import check_options, check_request, required_base
 from penstock.providers.common import Call, refuse_page, usable
-from penstock.providers.pump import Batches, Pump, held
+from penstock.providers.pump import EventLists, Pump, held
 from penstock.transport import Response, Session
 from penstock.types import (
     ChatRequest,
@@ -128,7 +128,7 @@ class ChatUIProvider:
         response: Response,
         pump: Pump,
         conversation: Conversation | None,
-    ) -> Batches:
+    ) -> EventLists:
         yield [Started(conversation_id=visit.id, model=visit.model)]
         pieces: list[str] = []
         async with aclosing(pump):

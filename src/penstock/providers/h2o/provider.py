@@ -22,7 +22,7 @@ from penstock.providers.h2o.dialect.turn import Ids, Turn, turn_of
 from penstock.providers.h2o.models import ALIASES, CAPABILITIES, DEFAULT_MODEL, MODELS, URL
 from penstock.providers.h2o.tgi import TgiProvider
 from penstock.providers.h2o.visit import Visit, door_of
-from penstock.providers.pump import Batches, Pump, held
+from penstock.providers.pump import EventLists, Pump, held
 from penstock.transport import Session
 from penstock.types import (
     ChatRequest,
@@ -124,7 +124,7 @@ class H2oProvider:
 
     async def _answer(
         self, visit: Visit, turn: Turn, pump: Pump, conversation: Conversation | None
-    ) -> Batches:
+    ) -> EventLists:
         yield [Started(id=turn.response_id, conversation_id=visit.id, model=visit.model)]
         pieces: list[str] = []
         async with aclosing(pump):

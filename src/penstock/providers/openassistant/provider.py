@@ -32,7 +32,7 @@ from penstock.providers.openassistant.models import BASE_URL, DEFAULT_MODEL, SAM
 from penstock.providers.openassistant.reader import Pace, Reader
 from penstock.providers.openassistant.remote import Remote, delete_chat
 from penstock.providers.openassistant.slots import Lease, QueueSlot
-from penstock.providers.pump import Batches, held
+from penstock.providers.pump import EventLists, held
 from penstock.transport import Response, Session
 from penstock.types import (
     Capabilities,
@@ -156,7 +156,7 @@ class OpenAssistantProvider:
         reader: Reader,
         remote: Remote,
         opened: Response | NetworkError,
-    ) -> Batches:
+    ) -> EventLists:
         model = turn.order["model_config_name"]
         yield [Started(id=remote.message, conversation_id=remote.chat, model=model)]
         try:

@@ -23,7 +23,7 @@ from penstock.providers.openassistant.dialect.answers import (
     state_error,
 )
 from penstock.providers.openassistant.dialect.stream import EventDecoder
-from penstock.providers.pump import Batches, Pump
+from penstock.providers.pump import EventLists, Pump
 from penstock.transport import Limits, Response, Watch
 from penstock.types import Event, Timeouts, Value
 
@@ -83,7 +83,7 @@ class Reader:
         self._looked = self._clock()
         self._pump: Pump | None = None
 
-    async def read(self, opened: Response | NetworkError) -> Batches:
+    async def read(self, opened: Response | NetworkError) -> EventLists:
         """The batches of the answer; the last one ends with ``Finished``.
 
         Args:
@@ -98,13 +98,17 @@ class Reader:
             decoder = self.decoder
             heartbeat = Heartbeat(self._call.limits, opened.abort, self._pace.silence)
             self._pump = self._call.pump(opened, decoder, heartbeat)
-            async with aclosing(self._pump):
-                async for events in self._pump:
-                    yield events
-                    # While the message waits, see now and then whether it still does (section 7).
-                    waits = not decoder.started and decoder.failure is None
-                    if waits and (ended := await self._checked()):
-                        yield ended
+            try:
+                async with aclosing(self._pump):
+                    async for events in self._pump:
+                        yield events
+                        # While the message waits, see now and then whether it does (section 7).
+                        waits = not decoder.started and decoder.failure is None
+                        if waits and (ended := await self._checked()):
+                            yield ended
+            except PenstockError as error:
+                error.status = error.status or opened.status
+                raise
             return
         except (NetworkError, TruncatedError) as error:
             if self.decoder.final:  # the server's own word
@@ -209,11 +213,13 @@ class Heartbeat(Watch):
         super().__init__(limits, abort)
         self._silence = silence
         self._reading = False
-        self._alive = self._loop.call_later(silence, self._look)
+        self._alive: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
         """A read begins."""
         self._reading = True
+        if self._alive is None:
+            self._alive = self._loop.call_later(self._silence, self._look)
         super().start()
 
     def stop(self, events: Sequence[Event] = ()) -> None:
@@ -223,7 +229,8 @@ class Heartbeat(Watch):
 
     def close(self) -> None:
         """No more reads."""
-        self._alive.cancel()
+        if self._alive is not None:
+            self._alive.cancel()
         super().close()
 
     def _look(self) -> None:

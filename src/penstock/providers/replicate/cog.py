@@ -12,7 +12,7 @@ from penstock.provider import Batch, ProviderConfig
 from penstock.providers.checks import check_dialect, check_options, check_request, required_base
 from penstock.providers.common import Call, Stateless, patience, refuse_page
 from penstock.providers.door import Door
-from penstock.providers.pump import Batches, Pump, held
+from penstock.providers.pump import EventLists, Pump, held
 from penstock.providers.replicate.dialect.answers import PollReader
 from penstock.providers.replicate.dialect.cog import (
     CogDecoder,
@@ -121,7 +121,7 @@ class CogProvider(Stateless):
         return [ModelInfo(id=name) for name in self._config.models or ("default",)]
 
 
-async def _dressed(pump: Pump, plan: Plan) -> Batches:
+async def _dressed(pump: Pump, plan: Plan) -> EventLists:
     async with aclosing(pump):
         async for events in pump:
             events[-1] = _warned(events[-1], plan)

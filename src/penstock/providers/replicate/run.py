@@ -25,7 +25,7 @@ from penstock.errors import (
 )
 from penstock.provider import Sink
 from penstock.providers.common import Call, patience, to_its_end
-from penstock.providers.pump import Batches, Pump
+from penstock.providers.pump import EventLists, Pump
 from penstock.providers.replicate.asking import Asking
 from penstock.providers.replicate.dialect.answers import (
     PollReader,
@@ -126,7 +126,7 @@ class HostedRun:
 
     # -- the answer ----------------------------------------------------------------------------
 
-    async def batches(self) -> Batches:
+    async def batches(self) -> EventLists:
         """The answer's events; what was held back for a stop string comes before a failure.
 
         Raises:
@@ -140,7 +140,7 @@ class HostedRun:
             first.append(Waiting("cold_start", detail=prediction.status))
         yield self._seen(first)
         resume, listens = Resume(), not polled
-        answer: Batches | None = self._connections(resume) if listens else self._poll(prediction)
+        answer: EventLists | None = self._connections(resume) if listens else self._poll(prediction)
         try:
             while answer is not None:
                 async with aclosing(answer):
@@ -159,7 +159,7 @@ class HostedRun:
         if self._pump is not None:
             await self._pump.relay(sink)
 
-    async def _next(self, resume: Resume, *, listened: bool) -> Batches | None:
+    async def _next(self, resume: Resume, *, listened: bool) -> EventLists | None:
         """What the answer goes on with after its stream, or its polling, is over; None for nothing.
 
         A stream that did not reach its end is followed by polling, and that by a stream once more
@@ -173,7 +173,7 @@ class HostedRun:
         lost = isinstance(self._trouble, TruncatedError | NetworkError)
         return self._poll(None, stream_again=lost)
 
-    async def _connections(self, resume: Resume) -> Batches:
+    async def _connections(self, resume: Resume) -> EventLists:
         """The stream, opened again as long as that helps; ``_trouble`` says why it ended early."""
         self._trouble, self._woken = None, False
         for attempt in range(RECONNECTS + 1):
@@ -244,7 +244,9 @@ class HostedRun:
             raise error_of("protocol", words, status=response.status)
         return response
 
-    async def _poll(self, prediction: Prediction | None, *, stream_again: bool = False) -> Batches:
+    async def _poll(
+        self, prediction: Prediction | None, *, stream_again: bool = False
+    ) -> EventLists:
         """The answer by asking for the prediction.
 
         Args:
