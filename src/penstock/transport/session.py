@@ -43,6 +43,9 @@ from penstock.wire.request import (
 )
 
 USER_AGENT = "penstock/0.1"
+KEEP_ALIVE = 50.0
+"""Seconds that a connection is kept for the next request: as a person's next question takes, and
+less than most proxies keep it. One that is closed meanwhile is not used: ``Careful`` looks before."""
 MAX_HUSHED = 500
 """How many credentials are remembered to keep them out of errors."""
 _LONGEST_CHAIN = 20
@@ -263,7 +266,7 @@ class Session:
             limit = self._config.connections
             tls = _tls_context(self._config.ca_bundle)
             connector: aiohttp.BaseConnector = (
-                TCPConnector(limit=limit, ssl=tls)
+                TCPConnector(limit=limit, ssl=tls, keepalive_timeout=KEEP_ALIVE)
                 if socks is None
                 else _socks_connector(socks, limit, tls)
             )
@@ -357,6 +360,6 @@ def _socks_connector(proxy: str, limit: int, tls: ssl.SSLContext | bool) -> aioh
 
     url = proxy.replace("socks5h://", "socks5://", 1)
     connector: aiohttp.BaseConnector = SocksConnector.from_url(
-        url, rdns=proxy.startswith("socks5"), limit=limit, ssl=tls
+        url, rdns=proxy.startswith("socks5"), limit=limit, ssl=tls, keepalive_timeout=KEEP_ALIVE
     )
     return connector
