@@ -45,7 +45,7 @@ from penstock.wire.request import (
 USER_AGENT = "penstock/0.1"
 KEEP_ALIVE = 50.0
 """Seconds that a connection is kept for the next request: as a person's next question takes, and
-less than most proxies keep it. One that is closed meanwhile is not used: ``Careful`` looks before."""
+less than most proxies keep it. ``Careful`` uses none that is closed meanwhile."""
 MAX_HUSHED = 500
 """How many credentials are remembered to keep them out of errors."""
 _LONGEST_CHAIN = 20
