@@ -12,10 +12,9 @@ from penstock.errors import ProtocolError, TruncatedError
 from penstock.transport import Limits, Response, Session
 from penstock.transport.listening import Body
 from penstock.transport.listening import Handler as Connection
-from penstock.transport.response import LINGER
 from penstock.types import Timeouts
 from penstock.wire.request import HttpRequest
-from tests.sockets import Handler, Peer, ScriptedServer, scripted
+from tests.sockets import Handler, Peer, scripted
 
 
 @asynccontextmanager
@@ -252,56 +251,31 @@ async def test_an_encoded_body_is_not_listened_to() -> None:
         assert taken == []
 
 
-# -- the end that nobody waits for -----------------------------------------------------------------
-
-
-async def asked_twice(server: ScriptedServer, between: float = 0.05) -> None:
-    """Two requests; of each answer one piece is read, and nothing more is wanted."""
-    async with Session() as session:
-        request = HttpRequest(method="GET", url=server.url)
-        for _ in range(2):
-            async with session.open(request, Limits(Timeouts())) as response:
-                assert await response.read_some() == b"last"
-                response.enough()
-            assert session.open_connections == 0
-            await asyncio.sleep(between)
-
-
-async def test_a_connection_whose_end_comes_a_moment_later_is_used_again() -> None:
-    async def script(peer: Peer) -> None:
-        for _ in range(2):
-            await peer.request()
-            await peer.head()
-            await peer.chunk(b"last")
-            await asyncio.sleep(0.02)
-            await peer.end()
-        await peer.gone()
-
-    async with scripted(script) as server:
-        await asked_twice(server)
-        assert len(server.peers) == 1
-
-
-async def test_a_connection_whose_end_does_not_come_is_closed() -> None:
+@pytest.mark.parametrize("how", ["read", "fetch", "listen"])
+async def test_the_end_of_the_session_ends_a_reading(how: str) -> None:
     async def script(peer: Peer) -> None:
         await peer.request()
         await peer.head()
-        await peer.chunk(b"last")
+        await peer.chunk(b"piece")
         await peer.gone()
 
     async with scripted(script) as server:
-        await asked_twice(server, between=LINGER + 0.1)
-        assert len(server.peers) == 2
-        await server.quiet()
+        session = Session()
+        request = HttpRequest(method="GET", url=server.url)
 
+        async def read() -> None:
+            if how == "fetch":
+                await session.fetch(request, Limits(Timeouts()))
+            async with session.open(request, Limits(Timeouts())) as response:
+                assert await response.read_some() == b"piece"
+                if how == "listen":
+                    await response.listen(into([]))
+                await response.read_some()
 
-async def test_a_connection_that_ends_the_body_is_not_waited_for() -> None:
-    async def script(peer: Peer) -> None:
-        await peer.request()
-        await peer.head(200, "Connection: close", chunked=False)
-        await peer.send(b"last")
-        await peer.gone()
-
-    async with scripted(script) as server:
-        await asked_twice(server, between=0.0)
+        task = asyncio.create_task(read())
+        await asyncio.sleep(0.05)
+        await session.aclose()
+        async with asyncio.timeout(1):
+            with pytest.raises(TruncatedError):
+                await task
         await server.quiet()

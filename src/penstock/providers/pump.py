@@ -113,8 +113,6 @@ class Pump:
                     finally:
                         watch.stop(events)
                 if events:
-                    if decoder.done and not decoder.stays_open:
-                        self._response.enough()
                     yield events
         except PenstockError as error:
             error.status = error.status or self._response.status

@@ -54,14 +54,25 @@ class Handler(ResponseHandler):
             self.listener.heard()
 
     def connection_lost(self, error: BaseException | None) -> None:
-        """The connection is gone; a body that has neither ended nor failed was bad HTTP."""
+        """The connection is gone."""
         body = self._payload
         super().connection_lost(error)
-        if body is not None and not body.is_eof() and body.exception() is None:
-            # The parser gave up, and the library closed the connection for it.
-            body.set_exception(http_exceptions.TransferEncodingError("bad body"))
+        # Where nobody else has told why, the parser gave up, and the library closed for it.
+        _fail(body, http_exceptions.TransferEncodingError("bad body"))
         if self.listener is not None:
             self.listener.end()
+
+    def close(self) -> None:
+        """Close the connection: its request is over, or all of them are."""
+        body = self._payload
+        super().close()
+        _fail(body, aiohttp.ClientConnectionError("closed"))
+
+    def abort(self) -> None:
+        """Close it at once."""
+        body = self._payload
+        super().abort()
+        _fail(body, aiohttp.ClientConnectionError("closed"))
 
     def pause_reading(self) -> None:
         """Read no more: too much is unread."""
@@ -179,6 +190,12 @@ class Listener:
             self._handler.listener = None
         if not self.over.done():
             self.over.set_result(None)
+
+
+def _fail(body: aiohttp.StreamReader | None, error: Exception) -> None:
+    """Let who reads ``body`` know, unless it has ended or failed: the library forgets it then."""
+    if body is not None and not body.is_eof() and body.exception() is None:
+        body.set_exception(error)
 
 
 def unread(content: aiohttp.StreamReader) -> bytes:

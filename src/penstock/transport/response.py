@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cached_property, partial
+from functools import cached_property
 from http.cookies import CookieError, SimpleCookie
 
 import aiohttp
@@ -20,42 +20,6 @@ MAX_ERROR_BODY = 64 << 10
 MAX_BODY = 16 << 20
 ERROR_BODY_WAIT = 5.0
 """Seconds that the body of an error answer may take; the status is told in any case."""
-LINGER = 0.5
-"""Seconds that the end of a body may take to come when nothing more of it is wanted."""
-
-
-class Lingering:
-    """Answers that are whole, kept open until the end of their body has come, too.
-
-    Most servers send that end on its own, just after the last event. The connection can then serve
-    the next request, which needs no handshake.
-    """
-
-    def __init__(self) -> None:
-        self._timers: dict[aiohttp.ClientResponse, asyncio.TimerHandle] = {}
-
-    def __len__(self) -> int:
-        return len(self._timers)
-
-    def keep(self, raw: aiohttp.ClientResponse) -> None:
-        """Keep ``raw`` open for a moment."""
-        loop = asyncio.get_running_loop()
-        self._timers[raw] = loop.call_later(LINGER, self._give_up, raw)
-        raw.content.on_eof(partial(self._ended, raw))
-
-    def close(self) -> None:
-        """Close those that are open."""
-        for raw in list(self._timers):
-            self._give_up(raw)
-
-    def _ended(self, raw: aiohttp.ClientResponse) -> None:
-        timer = self._timers.pop(raw, None)
-        if timer is not None:
-            timer.cancel()
-
-    def _give_up(self, raw: aiohttp.ClientResponse) -> None:
-        self._ended(raw)
-        raw.close()
 
 
 class Response:
@@ -66,11 +30,10 @@ class Response:
         content_type: the media type in lower case, without parameters; empty if none was sent.
     """
 
-    def __init__(self, raw: aiohttp.ClientResponse, host: str, lingering: Lingering) -> None:
+    def __init__(self, raw: aiohttp.ClientResponse, host: str) -> None:
         self._raw = raw
-        self._lingering = lingering
         self._host = host
-        self._ended = self._enough = False
+        self._ended = False
         self._loss = Loss(raw)
         self.status = raw.status
         encoding = raw.headers.get("content-encoding", "identity").strip().lower()
@@ -183,10 +146,6 @@ class Response:
                     size += len(data)
         return b"".join(parts)[:MAX_ERROR_BODY]
 
-    def enough(self) -> None:
-        """Nothing more of the body is wanted: the answer is whole without its end."""
-        self._enough = True
-
     def abort(self) -> None:
         """Close the connection; a pending read ends with an error."""
         self._raw.close()
@@ -196,7 +155,5 @@ class Response:
         self._loss.forget()
         if self._ended:
             self._raw.release()
-        elif self._enough and self._raw.headers.get("connection", "").lower() != "close":
-            self._lingering.keep(self._raw)
         else:
             self._raw.close()

@@ -31,7 +31,7 @@ from penstock.transport.connections import Careful, TCPConnector
 from penstock.transport.failures import failure_of, from_library
 from penstock.transport.limits import Limits
 from penstock.transport.outbox import Outbox
-from penstock.transport.response import MAX_BODY, Lingering, Response
+from penstock.transport.response import MAX_BODY, Response
 from penstock.wire.no_proxy import is_direct
 from penstock.wire.request import (
     HttpRequest,
@@ -101,7 +101,6 @@ class Session:
         self._closed = False
         self._sent: dict[str, None] = {}  # credentials, oldest first
         self._latest: tuple[tuple[str, str], ...] | None = None  # headers that were sent
-        self._lingering = Lingering()
         self.outbox = Outbox(self.discreet)
         self.memory: dict[tuple[str, ...], Any] = {}
         if self._config.proxy:
@@ -124,7 +123,6 @@ class Session:
         await leave_of(self)
         await self.outbox.drain(deadline)
         self._closed = True
-        self._lingering.close()
         pools, self._pools = list(self._pools.values()), {}
         for pool in pools:
             await pool.close()
@@ -142,8 +140,7 @@ class Session:
     @property
     def open_connections(self) -> int:
         """Connections in use now; 0 when no answer is being read."""
-        taken = [len(getattr(pool.connector, "_acquired", ())) for pool in self._pools.values()]
-        return sum(taken) - len(self._lingering)
+        return sum(len(getattr(pool.connector, "_acquired", ())) for pool in self._pools.values())
 
     @contextmanager
     def discreet(self) -> Iterator[None]:
@@ -236,7 +233,7 @@ class Session:
                     middlewares=(_send_once,) if once and request.method != "POST" else None,
                     **options,
                 )
-            return Response(raw, host, self._lingering)
+            return Response(raw, host)
         except PenstockError:
             if raw is not None:
                 raw.close()

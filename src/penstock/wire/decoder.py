@@ -23,10 +23,7 @@ class AnswerDecoder(ABC):
         whole: True once the answer is known to be whole although more may follow (usage, a title).
             A connection that breaks then has broken nothing: ``eof`` ends the answer.
         failure: how the answer failed; its events before it have been returned.
-        stays_open: the server does not end the body by itself after the answer.
     """
-
-    stays_open = False
 
     def __init__(self) -> None:
         self.done = False

@@ -81,8 +81,6 @@ class StreamDecoder(AnswerDecoder):
         unexplained: it failed, and the stream did not say why.
     """
 
-    stays_open = True  # until the server's time-out (section 5.2)
-
     def __init__(self, transcript: Transcript, resume: Resume) -> None:
         super().__init__()
         self.started = False
