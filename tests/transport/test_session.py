@@ -21,6 +21,7 @@ from penstock.errors import (
     PenstockError,
     ProtocolError,
     RedirectError,
+    StreamCancelledError,
     StreamTimeoutError,
     TruncatedError,
 )
@@ -404,6 +405,25 @@ async def socks5(peer: Peer, said: Handler | None = None) -> None:
 
 async def through_socks(peer: Peer) -> None:
     await peer.answer(b"through socks")
+
+
+async def test_who_waits_for_a_connection_is_told_when_the_session_is_closed() -> None:
+    """The HTTP library cancels such a wait, as if somebody had asked for that."""
+
+    async def silent(peer: Peer) -> None:
+        await peer.request()
+        await peer.head()
+        await peer.gone()
+
+    async with scripted(silent) as server:
+        session = Session(SessionConfig(connections=1))
+        request = HttpRequest(method="GET", url=server.url)
+        async with session.open(request, Limits(Timeouts())):
+            waiting = asyncio.create_task(session.fetch(request, Limits(Timeouts())))
+            await asyncio.sleep(0.05)
+            await session.aclose()
+            with pytest.raises(StreamCancelledError, match="session was closed"):
+                await waiting
 
 
 async def test_a_socks5_proxy_with_credentials() -> None:

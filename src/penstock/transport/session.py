@@ -7,6 +7,7 @@ checked, and the library's exceptions end here.
 
 from __future__ import annotations
 
+import asyncio
 import io
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Iterator
@@ -24,6 +25,7 @@ from penstock.errors import (
     MissingRequirementsError,
     PenstockError,
     RedirectError,
+    StreamCancelledError,
 )
 from penstock.keeper import leave_of
 from penstock.provider import SessionConfig
@@ -238,6 +240,11 @@ class Session:
             if raw is not None:
                 raw.close()
             raise
+        except asyncio.CancelledError:
+            # The library cancels who waits for a free connection when the session is closed.
+            if self._closed and not _is_cancelled():
+                raise StreamCancelledError("the session was closed meanwhile") from None
+            raise
         except Exception as error:
             if not from_library(error):
                 raise
@@ -313,6 +320,12 @@ async def _send_once(
         raise  # nothing was sent
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError):
         raise aiohttp.ClientConnectionError from None
+
+
+def _is_cancelled() -> bool:
+    """Somebody has asked the task that runs to end."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _upload(body: bytes) -> io.BytesIO | bytes | None:
