@@ -29,6 +29,8 @@ from penstock.transport import Response, Session
 from penstock.types import ChatRequest, Event, Finished, ModelInfo, Started
 
 _OURS = ("accept", "content-type")
+_BELIEVED = 2
+"""Refused streams after which a server is not asked for one any more."""
 
 
 class CogProvider(Stateless):
@@ -80,14 +82,19 @@ class CogProvider(Stateless):
     async def _open(
         self, call: Call, connection: AsyncExitStack, model: str, plan: Plan
     ) -> Response:
-        """The answer, as a stream if the model is made for it (406 says that it is not)."""
-        plain = ("replicate", "cog-plain", self._base)
+        """The answer, as a stream if the model is made for it.
+
+        406 says that it is not, but also that the server is in its setup, which may end before the
+        plain request after it. So only a second one is believed for good.
+        """
+        memory, place = call.session.memory, ("replicate", "cog-plain", self._base)
+        refusals = memory.get(place, 0)
 
         def on_error(status: int, headers: dict[str, str], body: bytes) -> PenstockError:
             return cog_error(status, headers, body, provider=self.name, model=model)
 
         door = self._door
-        if plain not in call.session.memory:
+        if refusals < _BELIEVED:
             asked = cog_request(self._base, plan.inputs, stream=True)
             try:
                 refused = door.refusal(on_error)
@@ -97,8 +104,7 @@ class CogProvider(Stateless):
                     raise
         asked = cog_request(self._base, plan.inputs, stream=False)
         response = await connection.enter_async_context(call.open(asked, door.refusal(on_error)))
-        # Only now: a server in its setup refuses the stream in the same way, and then says 503.
-        call.session.memory[plain] = True
+        memory[place] = refusals + 1  # only now: in its setup a server goes on to say 503
         return response
 
     @property
