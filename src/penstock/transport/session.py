@@ -45,9 +45,6 @@ from penstock.wire.request import (
 )
 
 USER_AGENT = "penstock/0.1"
-KEEP_ALIVE = 50.0
-"""Seconds that a connection is kept for the next request: as a person's next question takes, and
-less than most proxies keep it. ``Careful`` uses none that is closed meanwhile."""
 MAX_HUSHED = 500
 """How many credentials are remembered to keep them out of errors."""
 _LONGEST_CHAIN = 20
@@ -270,7 +267,7 @@ class Session:
             limit = self._config.connections
             tls = _tls_context(self._config.ca_bundle)
             connector: aiohttp.BaseConnector = (
-                TCPConnector(limit=limit, ssl=tls, keepalive_timeout=KEEP_ALIVE)
+                TCPConnector(limit=limit, ssl=tls)
                 if socks is None
                 else _socks_connector(socks, limit, tls)
             )
@@ -370,6 +367,6 @@ def _socks_connector(proxy: str, limit: int, tls: ssl.SSLContext | bool) -> aioh
 
     url = proxy.replace("socks5h://", "socks5://", 1)
     connector: aiohttp.BaseConnector = SocksConnector.from_url(
-        url, rdns=proxy.startswith("socks5"), limit=limit, ssl=tls, keepalive_timeout=KEEP_ALIVE
+        url, rdns=proxy.startswith("socks5"), limit=limit, ssl=tls
     )
     return connector
