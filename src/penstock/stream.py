@@ -253,10 +253,7 @@ class AnswerStream:
                 held.busy = False
             if self._left or held.left:
                 raise StreamCancelledError("the answer was left while it was read")
-            if len(batch) == 1 and type(batch[0]) is Text:  # as most are
-                self._text.write(batch[0].text)
-            else:
-                self._note(batch)
+            self._note(batch)
             return batch
         except BaseException as error:
             left = self._was_left()
@@ -375,10 +372,7 @@ class AnswerStream:
     def _noted(self, batch: Batch) -> bool:
         if self._left:
             return False
-        if len(batch) == 1 and type(batch[0]) is Text:
-            self._text.write(batch[0].text)
-        else:
-            self._note(batch)
+        self._note(batch)
         return self._sink(batch)
 
     def _was_left(self) -> bool:

@@ -17,13 +17,16 @@ from tests.sandboxed import Speaker
 from tests.sockets import Handler, Peer, scripted
 
 WORDS = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen"
+LONG = " ".join([WORDS] * 10)
+FEW = 3
+"""Batches with text that only iterating gives: the first, and those with the end."""
 
 
 class Reading:
     """Reads an answer to its end through a sink that wants ``most`` batches at a time."""
 
     def __init__(self, stream: AnswerStream, most: int = 1000) -> None:
-        self.relayed = 0
+        self.relayed = self.iterated = 0
         self.text = ""
         self._stream = stream
         self._most = most
@@ -45,6 +48,7 @@ class Reading:
             batch = await self._stream.next_batch(self.sink if committed else None)
             if batch is None:
                 return
+            self.iterated += any(isinstance(event, Text) for event in batch)
             self._note(batch)
             committed = committed or bool(self.text)
 
@@ -62,7 +66,7 @@ async def test_most_pieces_go_round_the_reader_and_the_answer_is_whole(
         assert reading.text.strip() == WORDS
         assert stream.partial == reading.text
         assert stream.finished is not None
-        assert reading.relayed > (8 if most > 1 else 3)
+        assert most < len(WORDS) or reading.iterated <= FEW
         await here.clean()
 
 
@@ -74,7 +78,7 @@ async def test_an_answer_that_breaks_off_fails_with_its_text(name: str) -> None:
         with pytest.raises(PenstockError) as caught:
             async with stream:
                 await reading.to_its_end()
-        assert reading.relayed > 5
+        assert reading.iterated <= FEW
         assert caught.value.partial == stream.partial == reading.text
         await here.clean()
 
@@ -82,7 +86,7 @@ async def test_an_answer_that_breaks_off_fails_with_its_text(name: str) -> None:
 @pytest.mark.parametrize("name", MODELS)
 async def test_a_cancellation_leaves_nothing(name: str) -> None:
     async with place(name, Speaker()) as here:
-        stream = here.client.stream(here.model, f"{WORDS} {WORDS} {WORDS}")
+        stream = here.client.stream(here.model, LONG)
         reading = Reading(stream)
 
         async def read() -> None:
@@ -90,7 +94,7 @@ async def test_a_cancellation_leaves_nothing(name: str) -> None:
                 await reading.to_its_end()
 
         task = asyncio.create_task(read())
-        while reading.relayed < 5:
+        while reading.relayed < 2 and not task.done():
             await asyncio.sleep(0.005)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -101,10 +105,10 @@ async def test_a_cancellation_leaves_nothing(name: str) -> None:
 @pytest.mark.parametrize("name", ["openai", "allenai", "replicate", "openassistant"])
 async def test_another_task_may_leave_it_meanwhile(name: str) -> None:
     async with place(name, Speaker()) as here:
-        stream = here.client.stream(here.model, f"{WORDS} {WORDS} {WORDS}")
+        stream = here.client.stream(here.model, LONG)
         reading = Reading(stream)
         task = asyncio.create_task(reading.to_its_end())
-        while reading.relayed < 5:
+        while reading.relayed < 2 and not task.done():
             await asyncio.sleep(0.005)
         await stream.aclose()
         with pytest.raises(StreamCancelledError) as caught:
@@ -130,7 +134,8 @@ async def test_the_time_limit_between_two_pieces_holds() -> None:
             with pytest.raises(StreamTimeoutError, match=r"stalled for 0\.4 s") as caught:
                 async with stream:
                     await reading.to_its_end()
-    assert (caught.value.partial, reading.relayed) == ("a" * 6, 5)
+    assert caught.value.partial == "a" * 6
+    assert reading.iterated <= FEW
 
 
 async def test_who_only_iterates_gets_all() -> None:
@@ -197,7 +202,7 @@ async def test_bad_http_after_a_piece_in_one_read_is_a_protocol_error() -> None:
 @pytest.mark.parametrize("name", ["openai", "h2o", "allenai", "replicate"])
 async def test_a_dropped_stream_is_left_also_after_a_sink(name: str) -> None:
     async with place(name, Speaker()) as here:
-        stream = here.client.stream(here.model, f"{WORDS} {WORDS} {WORDS}")
+        stream = here.client.stream(here.model, LONG)
         while not stream.partial:
             await stream.next_batch()
         await stream.next_batch(lambda batch: False)

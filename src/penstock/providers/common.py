@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import TypeVar
 
 from penstock.errors import BadRequestError, PenstockError, ProtocolError, StreamCancelledError
-from penstock.provider import ProviderConfig
+from penstock.provider import ProviderConfig, Sink
 from penstock.providers.door import StatusError
 from penstock.providers.pump import Pump
 from penstock.transport import Limits, Opened, Response, Session, Watch
@@ -78,6 +78,7 @@ class Call:
         self.session = session
         self.config = config
         self.limits = Limits(config.timeouts)
+        self._pump: Pump | None = None
 
     def again(self) -> Call:
         """A call with fresh time limits, for a cleanup that outlives this one."""
@@ -136,7 +137,13 @@ class Call:
             ProtocolError: it is a web page.
         """
         refuse_page(response)
-        return Pump(response, decoder, watch or self.limits.watch(response.abort))
+        self._pump = Pump(response, decoder, watch or self.limits.watch(response.abort))
+        return self._pump
+
+    async def relay(self, sink: Sink) -> None:
+        """Hand on what the latest pump brings; ``penstock.provider.Relaying`` is the contract."""
+        if self._pump is not None:
+            await self._pump.relay(sink)
 
     def _dressed(self, request: HttpRequest) -> HttpRequest:
         """``request`` with the configured headers, if it goes to the server's own origin."""

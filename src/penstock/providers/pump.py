@@ -42,13 +42,14 @@ class Pump:
             that of the answer, unless it names one of its own.
     """
 
-    __slots__ = ("_batches", "_decoder", "_kept", "_response", "_sink", "_watch")
+    __slots__ = ("_batches", "_decoder", "_kept", "_reads", "_response", "_sink", "_watch")
 
     def __init__(self, response: Response, decoder: AnswerDecoder, watch: Watch) -> None:
         self._response = response
         self._decoder = decoder
         self._watch = watch
         self._kept: list[Event] = []
+        self._reads = False
         self._sink: Sink = _refused
         self._batches: EventLists | None = None  # made when it is wanted: before, no ring
 
@@ -63,11 +64,10 @@ class Pump:
     async def relay(self, sink: Sink) -> None:
         """Hand on what comes; ``penstock.provider.Relaying`` is the contract.
 
-        Before the first batch, which goes the other way, it does nothing.
+        Before the first batch, which goes the other way, and after the last it does nothing.
         """
         decoder = self._decoder
-        begun = self._batches is not None
-        if begun and not self._kept and decoder.failure is None and not decoder.done:
+        if self._reads and not self._kept and decoder.failure is None and not decoder.done:
             self._sink = sink
             self._watch.start()
             try:
@@ -94,6 +94,7 @@ class Pump:
 
     async def _read(self) -> EventLists:
         decoder, watch = self._decoder, self._watch
+        self._reads = True
         try:
             while self._kept or not decoder.done:
                 events, self._kept = self._kept, []
@@ -118,13 +119,14 @@ class Pump:
             error.status = error.status or self._response.status
             raise
         finally:
+            self._reads = False
             watch.close()
 
 
 class Relayed:
     """Batches of a generator over a pump; those that ``relay`` takes go round the generator."""
 
-    def __init__(self, batches: EventLists, relay: Relay) -> None:
+    def __init__(self, batches: EventLists | Pump, relay: Relay) -> None:
         self._batches = batches
         self.relay = relay
 
@@ -145,10 +147,7 @@ async def held(
         relay: that of the pump below ``batches``, where they may go round it.
     """
     try:
-        if relay is None or isinstance(batches, Pump):
-            yield batches
-        else:
-            yield Relayed(batches, relay)
+        yield batches if relay is None else Relayed(batches, relay)
     finally:
         await let_go(batches)
 

@@ -17,7 +17,6 @@ import msgspec
 
 from penstock.errors import PenstockError
 from penstock.providers.common import Call, patience, to_its_end
-from penstock.providers.pump import Pump
 from penstock.transport import Response
 from penstock.types import Conversation
 from penstock.wire.decoder import AnswerDecoder
@@ -91,15 +90,6 @@ class Stay(ABC):
         ]
         if isinstance(conversation, SiteConversation):
             conversation.cookies = self.session_cookies
-
-    def read(self, response: Response, decoder: AnswerDecoder) -> Pump:
-        """The events of the answer to the question.
-
-        Raises:
-            ProtocolError: it is a web page.
-        """
-        self.decoder = decoder
-        return self.call.pump(response, decoder)
 
     async def opened(self, create: Callable[[], Awaitable[None]]) -> None:
         """Open a conversation with ``create``, which notes its id.

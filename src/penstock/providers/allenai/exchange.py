@@ -25,7 +25,6 @@ from penstock.errors import (
     PenstockError,
     StreamTimeoutError,
 )
-from penstock.provider import Sink
 from penstock.providers.allenai.conversation import Conversation
 from penstock.providers.allenai.dialect import (
     TurnDecoder,
@@ -50,7 +49,7 @@ from penstock.providers.allenai.dialect.turns import Turn, turns_of
 from penstock.providers.allenai.models import DEFAULT_HOST, HOSTS
 from penstock.providers.common import Call, patience, refuse_page, usable
 from penstock.providers.door import Door
-from penstock.providers.pump import EventLists, Pump
+from penstock.providers.pump import EventLists
 from penstock.transport import Response
 from penstock.types import ChatRequest, Finished, Timeouts
 from penstock.wire.request import header_value
@@ -81,7 +80,6 @@ class Exchange:
         self._parent = request.conversation.parent if request.conversation else None
         self._dialect = ""
         self._decoder: TurnDecoder | None = None
-        self._pump: Pump | None = None
         self._asked = False
         self._gone = False
         self._ended = False
@@ -104,11 +102,6 @@ class Exchange:
             self._parent = self._decoder.reply
         return self._batches(await self._open(stack, self._turns[-1]))
 
-    async def relay(self, sink: Sink) -> None:
-        """Hand on what the stream brings; ``penstock.provider.Relaying`` is the contract."""
-        if self._pump is not None:
-            await self._pump.relay(sink)
-
     async def _batches(self, response: Response) -> EventLists:
         async with aclosing(self._pumped(response)) as batches:
             async for events in batches:
@@ -120,9 +113,8 @@ class Exchange:
         decoder = self._decoder
         assert decoder is not None
         try:
-            self._pump = self.call.pump(response, decoder)
-            async with aclosing(self._pump):
-                async for events in self._pump:
+            async with aclosing(self.call.pump(response, decoder)) as batches:
+                async for events in batches:
                     yield events
         except PenstockError as error:
             # An error line that said why is worth more than the broken end after it.

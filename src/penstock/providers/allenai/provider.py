@@ -68,7 +68,7 @@ class AllenAIProvider:
         try:
             async with (
                 AsyncExitStack() as stack,
-                held(await exchange.start(stack), exchange.relay) as batches,
+                held(await exchange.start(stack), exchange.call.relay) as batches,
             ):
                 yield batches
         finally:

@@ -19,7 +19,7 @@ from penstock.providers.chatui.models import CAPABILITIES
 from penstock.providers.chatui.visit import Visit, door_of
 from penstock.providers.checks import check_options, check_request, required_base
 from penstock.providers.common import Call, refuse_page, usable
-from penstock.providers.pump import EventLists, Pump, held
+from penstock.providers.pump import EventLists, held
 from penstock.transport import Response, Session
 from penstock.types import (
     ChatRequest,
@@ -78,12 +78,12 @@ class ChatUIProvider:
             await visit.begin(question.preprompt)
             if conversation is not None and visit.keep:
                 conversation.parent = visit.parent
-            async with visit.ask(question) as response:
-                pump = visit.read(response, LinesDecoder(self.name))
-                answer = self._answer(visit, question, response, pump, conversation)
-                relay = pump.relay if conversation is None else None
-                async with held(answer, relay) as batches:
-                    yield batches
+            relay = visit.call.relay if conversation is None else None
+            async with (
+                visit.ask(question) as response,
+                held(self._answer(visit, question, response, conversation), relay) as batches,
+            ):
+                yield batches
         finally:
             await visit.leave()
 
@@ -126,13 +126,13 @@ class ChatUIProvider:
         visit: Visit,
         question: Question,
         response: Response,
-        pump: Pump,
         conversation: Conversation | None,
     ) -> EventLists:
+        decoder = visit.decoder = LinesDecoder(self.name)
         yield [Started(conversation_id=visit.id, model=visit.model)]
         pieces: list[str] = []
-        async with aclosing(pump):
-            async for batch in pump:
+        async with aclosing(visit.call.pump(response, decoder)) as batches:
+            async for batch in batches:
                 if conversation is not None:
                     pieces += [event.text for event in batch if type(event) is Text]
                     end = batch[-1]

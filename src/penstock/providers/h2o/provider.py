@@ -22,8 +22,8 @@ from penstock.providers.h2o.dialect.turn import Ids, Turn, turn_of
 from penstock.providers.h2o.models import ALIASES, CAPABILITIES, DEFAULT_MODEL, MODELS, URL
 from penstock.providers.h2o.tgi import TgiProvider
 from penstock.providers.h2o.visit import Visit, door_of
-from penstock.providers.pump import EventLists, Pump, held
-from penstock.transport import Session
+from penstock.providers.pump import EventLists, held
+from penstock.transport import Response, Session
 from penstock.types import (
     ChatRequest,
     Conversation,
@@ -75,17 +75,12 @@ class H2oProvider:
             self._bind(conversation)
         try:
             await visit.begin()
-            async with visit.ask(turn) as response:
-                pump = visit.read(
-                    response,
-                    decoder_for(
-                        response.content_type, self.name, stop=turn.stop, full_text=turn.full_text
-                    ),
-                )
-                answer = self._answer(visit, turn, pump, conversation)
-                relay = pump.relay if conversation is None else None
-                async with held(answer, relay) as batches:
-                    yield batches
+            relay = visit.call.relay if conversation is None else None
+            async with (
+                visit.ask(turn) as response,
+                held(self._answer(visit, turn, response, conversation), relay) as batches,
+            ):
+                yield batches
         finally:
             await visit.leave()
 
@@ -123,12 +118,15 @@ class H2oProvider:
         conversation.id = conversation.parent = None
 
     async def _answer(
-        self, visit: Visit, turn: Turn, pump: Pump, conversation: Conversation | None
+        self, visit: Visit, turn: Turn, response: Response, conversation: Conversation | None
     ) -> EventLists:
+        decoder = visit.decoder = decoder_for(
+            response.content_type, self.name, stop=turn.stop, full_text=turn.full_text
+        )
         yield [Started(id=turn.response_id, conversation_id=visit.id, model=visit.model)]
         pieces: list[str] = []
-        async with aclosing(pump):
-            async for batch in pump:
+        async with aclosing(visit.call.pump(response, decoder)) as batches:
+            async for batch in batches:
                 if conversation is not None:
                     pieces += [event.text for event in batch if type(event) is Text]
                     if isinstance(end := batch[-1], Finished):

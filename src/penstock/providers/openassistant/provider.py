@@ -115,9 +115,8 @@ class OpenAssistantProvider:
                     _check_type(opened)
                 except NetworkError as error:
                     opened = error
-                reader = Reader(call, remote.look, self._pace)
-                batches = self._batches(request, turn, reader, remote, opened)
-                yield await stack.enter_async_context(held(batches, reader.relay))
+                batches = self._batches(request, turn, call, remote, opened)
+                yield await stack.enter_async_context(held(batches, call.relay))
         finally:
             await remote.leave()
 
@@ -153,12 +152,13 @@ class OpenAssistantProvider:
         self,
         request: ChatRequest,
         turn: Turn,
-        reader: Reader,
+        call: Call,
         remote: Remote,
         opened: Response | NetworkError,
     ) -> EventLists:
         model = turn.order["model_config_name"]
         yield [Started(id=remote.message, conversation_id=remote.chat, model=model)]
+        reader = Reader(call, remote.look, self._pace)
         try:
             async with aclosing(reader.read(opened)) as batches:
                 async for batch in batches:

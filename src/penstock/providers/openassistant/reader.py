@@ -15,7 +15,6 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing
 
 from penstock.errors import NetworkError, PenstockError, StreamTimeoutError, TruncatedError
-from penstock.provider import Sink
 from penstock.providers.common import Call
 from penstock.providers.openassistant.dialect.answers import (
     WAITING_STATES,
@@ -23,7 +22,7 @@ from penstock.providers.openassistant.dialect.answers import (
     state_error,
 )
 from penstock.providers.openassistant.dialect.stream import EventDecoder
-from penstock.providers.pump import EventLists, Pump
+from penstock.providers.pump import EventLists
 from penstock.transport import Limits, Response, Watch
 from penstock.types import Event, Timeouts, Value
 
@@ -81,7 +80,6 @@ class Reader:
         self._pace = pace
         self._clock = asyncio.get_running_loop().time
         self._looked = self._clock()
-        self._pump: Pump | None = None
 
     async def read(self, opened: Response | NetworkError) -> EventLists:
         """The batches of the answer; the last one ends with ``Finished``.
@@ -97,10 +95,9 @@ class Reader:
                 raise opened
             decoder = self.decoder
             heartbeat = Heartbeat(self._call.limits, opened.abort, self._pace.silence)
-            self._pump = self._call.pump(opened, decoder, heartbeat)
             try:
-                async with aclosing(self._pump):
-                    async for events in self._pump:
+                async with aclosing(self._call.pump(opened, decoder, heartbeat)) as batches:
+                    async for events in batches:
                         yield events
                         # While the message waits, see now and then whether it does (section 7).
                         waits = not decoder.started and decoder.failure is None
@@ -120,11 +117,6 @@ class Reader:
             if held := self.decoder.flush():
                 yield held
             raise
-
-    async def relay(self, sink: Sink) -> None:
-        """Hand on what the stream brings; ``penstock.provider.Relaying`` is the contract."""
-        if self._pump is not None:
-            await self._pump.relay(sink)
 
     async def _checked(self) -> list[Event] | None:
         """The end of the answer, if it is time to look and the message has one."""

@@ -66,7 +66,7 @@ class CogProvider(Stateless):
             if response.content_type == "text/event-stream":
                 try:
                     pump = call.pump(response, decoder)
-                    async with held(_dressed(pump, plan), pump.relay) as batches:
+                    async with held(_dressed(pump, plan), call.relay) as batches:
                         yield batches
                 finally:
                     await connection.aclose()

@@ -86,7 +86,7 @@ class ReplicateProvider(Stateless):
         )
         try:
             await run.create(target)
-            async with held(run.batches(), run.relay) as batches:
+            async with held(run.batches(), call.relay) as batches:
                 yield batches
         finally:
             await run.leave()

@@ -23,9 +23,8 @@ from penstock.errors import (
     TruncatedError,
     error_of,
 )
-from penstock.provider import Sink
 from penstock.providers.common import Call, patience, to_its_end
-from penstock.providers.pump import EventLists, Pump
+from penstock.providers.pump import EventLists
 from penstock.providers.replicate.asking import Asking
 from penstock.providers.replicate.dialect.answers import (
     PollReader,
@@ -78,7 +77,6 @@ class HostedRun:
         self._transcript = Transcript(plan.stops)
         self._prediction: Prediction | None = None
         self._connection = AsyncExitStack()
-        self._pump: Pump | None = None
         self._ended = False
         self._left = False
         self._trouble: PenstockError | None = None
@@ -154,11 +152,6 @@ class HostedRun:
                 yield held
             raise
 
-    async def relay(self, sink: Sink) -> None:
-        """Hand on what the stream brings; ``penstock.provider.Relaying`` is the contract."""
-        if self._pump is not None:
-            await self._pump.relay(sink)
-
     async def _next(self, resume: Resume, *, listened: bool) -> EventLists | None:
         """What the answer goes on with after its stream, or its polling, is over; None for nothing.
 
@@ -182,9 +175,8 @@ class HostedRun:
             decoder = StreamDecoder(self._transcript, resume)
             try:
                 response = await self._listen(resume.last_id)
-                self._pump = self._call.pump(response, decoder)
-                async with aclosing(self._pump):
-                    async for events in self._pump:
+                async with aclosing(self._call.pump(response, decoder)) as batches:
+                    async for events in batches:
                         self._ended = decoder.ended
                         if not decoder.done:
                             yield events
@@ -195,7 +187,6 @@ class HostedRun:
                 self._trouble = None
                 return
             except PenstockError as error:
-                self._pump = None
                 self._ended = decoder.ended
                 self._trouble = error
                 again = await self._broken(error, decoder)
