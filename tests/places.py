@@ -70,7 +70,14 @@ class Place:
         conversations, runs = state["conversations"], state["runs"]
         assert isinstance(conversations, dict)
         assert isinstance(runs, dict)
-        return not (conversations["left"] or runs["running"] or state["open_streams"])
+        # One that we have closed may still bring a request that the server has not seen yet.
+        seen = state["open_connections"] == self._kept()
+        return seen and not (conversations["left"] or runs["running"] or state["open_streams"])
+
+    def _kept(self) -> int:
+        """Connections that are open for the next request."""
+        connectors = [pool.connector for pool in self.client.session._pools.values()]
+        return sum(len(kept) for one in connectors for kept in one._conns.values())
 
 
 @asynccontextmanager

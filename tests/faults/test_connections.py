@@ -84,7 +84,6 @@ async def test_row_44_one_that_is_well_is_used_again(
             assert (await here.ask()).text == "one"
         assert len(here.server.connections) == 1
         connector = here.client.session._pools[""].connector
-        assert connector is not None
         for kept in connector._conns.values():
             for protocol, _ in kept:
                 assert isinstance(protocol, Handler)

@@ -151,7 +151,6 @@ async def test_row_16_what_came_before_the_cut_reaches_a_slow_consumer() -> None
 
         def lost() -> bool:
             connector = here.client.session._pools[""].connector
-            assert connector is not None
             return all(protocol.transport is None for protocol in connector._acquired)
 
         async def read() -> None:

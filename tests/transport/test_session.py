@@ -374,7 +374,7 @@ async def test_more_small_chunks_than_are_read_ahead_lose_nothing() -> None:
     async with scripted(handler) as server, Session() as session:
         limits = Limits(Timeouts(first_content=2.0, idle=2.0))
         async with session.open(get(server.url), limits) as response, asyncio.timeout(5):
-            content = response._raw.content
+            content = response._content
             while content.total_bytes < count:
                 await asyncio.sleep(0)
             got = b""

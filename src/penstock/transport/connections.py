@@ -106,21 +106,36 @@ def _ear(protocol: ResponseHandler) -> Callable[[], bool]:
     return lambda: bool(poll.poll(0))
 
 
+def close(connection: Connection) -> None:
+    """Close ``connection`` now: what is left of its request is not sent."""
+    if _unsent(connection):
+        assert connection.transport is not None
+        connection.transport.abort()  # to close it would first send the rest
+    connection.close()
+
+
+def give_back(connection: Connection) -> None:
+    """Let another request have ``connection``, where its own one and the answer are whole."""
+    if _unsent(connection):
+        close(connection)
+    else:
+        connection.release()
+
+
+def _unsent(connection: Connection) -> bool:
+    transport = connection.transport
+    return transport is not None and transport.get_write_buffer_size() > 0
+
+
 class Loss:
-    """Tells a reader of ``raw`` that its connection is lost, where the library has not.
+    """Tells a reader of ``content`` that its connection is lost, where the library has not.
 
     A ``Handler`` does so by itself; this is for a SOCKS proxy, whose handlers are not ours.
     """
 
-    def __init__(self, raw: aiohttp.ClientResponse) -> None:
-        self._content = raw.content
-        self._closed: asyncio.Future[None] | None = None
-        connection = raw.connection
-        if connection is None or connection.protocol is None:
-            return  # the whole body is here
-        if isinstance(connection.protocol, Handler):
-            return
-        self._closed = connection.protocol.closed
+    def __init__(self, content: aiohttp.StreamReader, protocol: ResponseHandler | None) -> None:
+        self._content = content
+        self._closed = None if protocol is None else protocol.closed
         if self._closed is None:
             self._tell(None)
             return

@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cached_property
+from functools import cached_property, partial
 from http.cookies import CookieError, SimpleCookie
 
 import aiohttp
+from aiohttp.connector import Connection
+from aiohttp.http import RawResponseMessage
 
 from penstock.errors import PenstockError, ProtocolError
-from penstock.transport.connections import Loss
+from penstock.transport.connections import Loss, close, give_back
 from penstock.transport.failures import failure_of, from_library
-from penstock.transport.listening import Body, unread
+from penstock.transport.listening import Body, Handler, unread
 from penstock.wire.encoding import ContentDecoder
+from penstock.wire.request import HttpRequest
 
 MAX_ERROR_BODY = 64 << 10
 MAX_BODY = 16 << 20
@@ -27,39 +30,50 @@ class Response:
 
     Attributes:
         status: HTTP status.
+        url: where it came from.
         content_type: the media type in lower case, without parameters; empty if none was sent.
     """
 
-    def __init__(self, raw: aiohttp.ClientResponse, host: str) -> None:
-        self._raw = raw
+    def __init__(
+        self,
+        connection: Connection,
+        message: RawResponseMessage,
+        content: aiohttp.StreamReader,
+        request: HttpRequest,
+        host: str,
+    ) -> None:
+        self._headers = message.headers
+        self._content = content
+        self._connection = connection
         self._host = host
         self._ended = False
-        self._loss = Loss(raw)
-        self.status = raw.status
-        encoding = raw.headers.get("content-encoding", "identity").strip().lower()
-        plain = encoding in ("", "identity") or raw.method == "HEAD"
+        self.url = request.url
+        self.status: int = message.code
+        encoding = self._headers.get("content-encoding", "identity").strip().lower()
+        plain = encoding in ("", "identity") or request.method == "HEAD"
         self._decoder = None if plain else ContentDecoder(encoding)
-        media = raw.headers.get("content-type", "").partition(";")[0]
+        media = self._headers.get("content-type", "").partition(";")[0]
         self.content_type = media.strip().lower()
+        protocol = connection.protocol
+        self._loss = None if isinstance(protocol, Handler) else Loss(content, protocol)
+        content.on_eof(partial(give_back, connection))
+
+    def __del__(self) -> None:
+        give_back(self._connection)  # which closes it, unless the whole body has come
 
     @cached_property
     def headers(self) -> dict[str, str]:
         """Name in lower case -> value; of repeated headers the first."""
         made: dict[str, str] = {}
-        for name, value in self._raw.headers.items():
+        for name, value in self._headers.items():
             made.setdefault(name.lower(), value)
         return made
-
-    @property
-    def url(self) -> str:
-        """Where it came from."""
-        return str(self._raw.url)
 
     @property
     def cookies(self) -> dict[str, str]:
         """Name -> value of the cookies that this answer sets."""
         found: dict[str, str] = {}
-        for line in self._raw.headers.getall("Set-Cookie", []):
+        for line in self._headers.getall("Set-Cookie", []):
             cookie: SimpleCookie = SimpleCookie()
             try:
                 cookie.load(line)
@@ -80,11 +94,11 @@ class Response:
                 self._decoder.check()
             failure: PenstockError | None = None
             try:
-                data = await self._raw.content.readany()
+                data = await self._content.readany()
             except Exception as error:
                 if not from_library(error):
                     raise
-                data = unread(self._raw.content)
+                data = unread(self._content)
                 failure = failure_of(error, "read", self._host, None)
             if failure is not None and not data:
                 raise failure  # out here: the library's error may name what was sent
@@ -106,14 +120,13 @@ class Response:
 
         A cancellation passes through at once; what has not been given stays to be read.
         """
-        content = self._raw.content
-        if self._decoder is None and isinstance(content, Body):
-            await content.listen(take)
+        if self._decoder is None and isinstance(self._content, Body):
+            await self._content.listen(take)
 
     @property
     def here(self) -> bool:
         """All of the body has come; reading it waits for nothing."""
-        return self._raw.content.is_eof()
+        return self._content.is_eof()
 
     async def read(self, limit: int = MAX_BODY) -> bytes:
         """The whole body.
@@ -148,12 +161,15 @@ class Response:
 
     def abort(self) -> None:
         """Close the connection; a pending read ends with an error."""
-        self._raw.close()
+        close(self._connection)
+        if not self._content.is_eof() and self._content.exception() is None:
+            self._content.set_exception(aiohttp.ClientConnectionError("closed"))
 
     def free(self) -> None:
         """Give the connection back, or close it where the body was not read to its end."""
-        self._loss.forget()
+        if self._loss is not None:
+            self._loss.forget()
         if self._ended:
-            self._raw.release()
+            give_back(self._connection)
         else:
-            self._raw.close()
+            self.abort()

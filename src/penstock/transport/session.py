@@ -8,7 +8,6 @@ checked, and the library's exceptions end here.
 from __future__ import annotations
 
 import asyncio
-import io
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -33,6 +32,7 @@ from penstock.transport.connections import Careful, TCPConnector
 from penstock.transport.failures import failure_of, from_library
 from penstock.transport.limits import Limits
 from penstock.transport.outbox import Outbox
+from penstock.transport.pool import Pool
 from penstock.transport.response import MAX_BODY, Response
 from penstock.wire.no_proxy import is_direct
 from penstock.wire.request import (
@@ -44,11 +44,9 @@ from penstock.wire.request import (
     proxy_scheme,
 )
 
-USER_AGENT = "penstock/0.1"
 MAX_HUSHED = 500
 """How many credentials are remembered to keep them out of errors."""
 _LONGEST_CHAIN = 20
-_LARGE = 1 << 20  # the library warns of longer uploads in one piece
 _MAX_REDIRECTS = 3
 
 
@@ -96,7 +94,7 @@ class Session:
 
     def __init__(self, config: SessionConfig | None = None) -> None:
         self._config = config or SessionConfig()
-        self._pools: dict[str, aiohttp.ClientSession] = {}
+        self._pools: dict[str, Pool] = {}
         self._closed = False
         self._sent: dict[str, None] = {}  # credentials, oldest first
         self._latest: tuple[tuple[str, str], ...] | None = None  # headers that were sent
@@ -124,7 +122,7 @@ class Session:
         self._closed = True
         pools, self._pools = list(self._pools.values()), {}
         for pool in pools:
-            await pool.close()
+            await pool.aclose()
         return list(self.outbox.failed)
 
     @property
@@ -139,7 +137,7 @@ class Session:
     @property
     def open_connections(self) -> int:
         """Connections in use now; 0 when no answer is being read."""
-        return sum(len(getattr(pool.connector, "_acquired", ())) for pool in self._pools.values())
+        return sum(pool.in_use for pool in self._pools.values())
 
     @contextmanager
     def discreet(self) -> Iterator[None]:
@@ -211,34 +209,23 @@ class Session:
     async def _send(
         self, request: HttpRequest, limits: Limits, proxy: str | None, once: bool
     ) -> Response:
-        url, host = _place(request.url)
+        host = _host(request.url)
         if request.headers != self._latest:  # nearly all requests of a provider have the same
             check_headers(request.headers)
             self.hush(credentials_of(request.headers))
             self._latest = request.headers
         connect = limits.timeouts.connect
-        pool, options = self._pool(proxy, host)
-        raw: aiohttp.ClientResponse | None = None
+        pool, through = self._pool(proxy, host)
+        response: Response | None = None
         try:
             with limits.step():
-                raw = await pool.request(
-                    request.method,
-                    url,
-                    headers=[("Accept-Encoding", "identity"), *request.headers],
-                    data=_upload(request.body),
-                    allow_redirects=False,
-                    timeout=_timeout(connect),
-                    # The library repeats no other method by itself.
-                    middlewares=(_send_once,) if once and request.method != "POST" else None,
-                    **options,
-                )
-            return Response(raw, host)
+                response = await pool.send(request, host, proxy=through, connect=connect, once=once)
         except PenstockError:
-            if raw is not None:
-                raw.close()
+            if response is not None:
+                response.abort()
             raise
         except asyncio.CancelledError:
-            # The library cancels who waits for a free connection when the session is closed.
+            # The library cancels who waits for a free connection when the pool is closed.
             if self._closed and not _is_cancelled():
                 raise StreamCancelledError("the session was closed meanwhile") from None
             raise
@@ -247,21 +234,24 @@ class Session:
                 raise
             tls = request.url.startswith("https:")
             failure = failure_of(error, "open", host, connect, tls=tls)
+        else:
+            return response
         raise failure  # out here, for the library's error names all headers, those of proxies too
 
-    def _pool(self, proxy: str | None, host: str) -> tuple[aiohttp.ClientSession, dict[str, Any]]:
+    def _pool(self, proxy: str | None, host: str) -> tuple[Pool, str | None]:
+        """The pool for ``host``, and the HTTP proxy that leads there."""
         if self._closed:
             raise BadRequestError("this session is closed")
         chosen = proxy or self._config.proxy
         if not chosen or (not proxy and is_direct(host, self._config.no_proxy)):
-            return self._pooled("", None), {}
+            return self._pooled("", None), None
         scheme = proxy_scheme(chosen)
         self.hush(credentials_of_url(chosen))
         if scheme.startswith("socks"):
-            return self._pooled(chosen, chosen), {}
-        return self._pooled("", None), {"proxy": chosen}
+            return self._pooled(chosen, chosen), None
+        return self._pooled("", None), chosen
 
-    def _pooled(self, key: str, socks: str | None) -> aiohttp.ClientSession:
+    def _pooled(self, key: str, socks: str | None) -> Pool:
         pool = self._pools.get(key)
         if pool is None:
             limit = self._config.connections
@@ -271,14 +261,7 @@ class Session:
                 if socks is None
                 else _socks_connector(socks, limit, tls)
             )
-            pool = self._pools[key] = aiohttp.ClientSession(
-                connector=connector,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,
-                trust_env=False,
-                headers={"User-Agent": USER_AGENT},
-                read_bufsize=1 << 16,
-            )
+            pool = self._pools[key] = Pool(connector)
         return pool
 
 
@@ -307,40 +290,17 @@ def _moved(request: HttpRequest, location: str) -> HttpRequest | None:
     return moved
 
 
-async def _send_once(
-    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
-) -> aiohttp.ClientResponse:
-    """Let nothing be sent a second time behind our back (``faults.md`` row 45)."""
-    try:
-        return await handler(request)
-    except aiohttp.ClientConnectorError:
-        raise  # nothing was sent
-    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError):
-        raise aiohttp.ClientConnectionError from None
-
-
 def _is_cancelled() -> bool:
     """Somebody has asked the task that runs to end."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
 
 
-def _upload(body: bytes) -> io.BytesIO | bytes | None:
-    return io.BytesIO(body) if len(body) > _LARGE else body or None
-
-
 @lru_cache(maxsize=256)
-def _place(url: str) -> tuple[Any, str]:
-    """``url`` as the HTTP library has it, and its host."""
-    from yarl import URL
-
+def _host(url: str) -> str:
+    """The host of ``url``, and its port where that is named."""
     check_address(url)
-    return URL(url, encoded=True), urlsplit(url).netloc.rpartition("@")[2]
-
-
-@lru_cache(maxsize=16)
-def _timeout(connect: float | None) -> aiohttp.ClientTimeout:
-    return aiohttp.ClientTimeout(total=None, sock_connect=connect)
+    return urlsplit(url).netloc.rpartition("@")[2]
 
 
 def _tls_context(ca_bundle: str | None) -> ssl.SSLContext | bool:
