@@ -42,6 +42,13 @@ VECTORS: dict[str, tuple[bytes, list[tuple[str, str, str]]]] = {
     "one-space": (b"data:\ttest\rdata: \ndata:test\n\n", [("message", "\ttest\n\ntest", "")]),
     "two-spaces": (b"data:  x\n\n", [("message", " x", "")]),
     "newlines": (b"data:test\r\ndata\ndata:test\r\n\r", [("message", "test\n\ntest", "")]),
+    "crlf": (b"data: a\r\n\r\ndata:b\r\n\r\n", [("message", "a", ""), ("message", "b", "")]),
+    "crlf-empty": (b"data:\r\n\r\n", [("message", "", "")]),
+    "crlf-two-lines": (b"data:a\r\ndata:b\r\n\r\n", [("message", "a\nb", "")]),
+    "ends-mixed": (
+        b"data:a\r\n\ndata:b\n\r\ndata:c\rdata:d\r\n\r\n",
+        [("message", "a", ""), ("message", "b", ""), ("message", "c\nd", "")],
+    ),
     "cr-only": (b"data:a\r\rdata:b\r\r", [("message", "a", ""), ("message", "b", "")]),
     "null-character": (b"data:\0\n\n\n\n", [("message", "\0", "")]),
     "utf-8": ("data:ok…\n\n".encode(), [("message", "ok…", "")]),

@@ -62,16 +62,13 @@ class SSEDecoder:
         Raises:
             ProtocolError: a line or an event is over the limit.
         """
-        if (
-            self._blank  # nothing came before that counts: so it is with most reads of a stream
-            and data.startswith(b"data:")  # that is sent token by token
-            and data.endswith(b"\n\n")
-            and data.find(b"\n") == len(data) - 2
-            and b"\r" not in data
-            and len(data) <= self._limit
-        ):
-            self._first = False
-            return [ServerEvent(data[6:-2] if data[5:6] == b" " else data[5:-2])]
+        # Nothing came before that counts, and this is one event of one line: so it is with most
+        # reads of a stream that is sent token by token.
+        if self._blank and data.startswith(b"data:") and len(data) <= self._limit:
+            end = _only_line(data)
+            if end:
+                self._first = False
+                return [ServerEvent(data[6:end] if data[5:6] == b" " else data[5:end])]
         lines = self._lines.feed(data)
         if self._first and lines:
             self._first = False
@@ -146,3 +143,12 @@ class SSEDecoder:
                 self._id = value.decode("utf-8", "replace")
         elif name == b"retry" and value.isdigit() and len(value) < 10:
             self.retry = int(value)
+
+
+def _only_line(data: bytes) -> int:
+    """Where the line of ``data`` ends, if that and a blank one are all of it; else 0."""
+    end = data.find(b"\n")
+    if end == len(data) - 2:
+        return end if data[end + 1] == 0x0A and b"\r" not in data else 0
+    last = end - 1
+    return last if data.endswith(b"\r\n\r\n") and data.find(b"\r") == last == len(data) - 4 else 0

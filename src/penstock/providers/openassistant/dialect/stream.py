@@ -31,6 +31,8 @@ T = TypeVar("T")
 
 _UNKNOWN = "\N{REPLACEMENT CHARACTER}"
 _HALF = re.compile("[\ud800-\udfff]")
+_TOGETHER = 50
+"""Pieces that go into the digest at once."""
 
 
 class _Frame(msgspec.Struct, gc=False):
@@ -65,12 +67,11 @@ class EventDecoder(AnswerDecoder):
         self._half = ""
         self._digest = hashlib.blake2b()
         self._sent = 0
-        self._absorbed = 0
+        self._told: list[str] = []  # what of it the digest does not know yet
 
     def complete(self, content: str | None) -> list[Event]:
         """The good end: ``content`` is the whole text. Sends what of it is missing."""
         events: list[Event] = []
-        self._absorbed = 0
         self._finish(content, events)
         return events
 
@@ -81,13 +82,11 @@ class EventDecoder(AnswerDecoder):
         return events
 
     def _decode(self, data: bytes, events: list[Event]) -> None:
-        self._absorbed = 0
         for event in self._events.feed(data):
             if event.event == "message":  # other names are heartbeats (section 6)
                 self._read(event.data, events)
                 if self.done:
                     return
-        self._absorb(events)
 
     def _end(self, events: list[Event]) -> None:
         """No end of the body is a good one; only an event is (section 7)."""
@@ -125,12 +124,12 @@ class EventDecoder(AnswerDecoder):
             whole = text.rstrip(_UNKNOWN)
             if whole:
                 self._release(events)
-                events.append(Text(whole))
+                self._tell(whole, events)
             self._held.append(text[len(whole) :])
             return
         if self._held:
             self._release(events)
-        events.append(Text(text))
+        self._tell(text, events)
 
     def _joined(self, text: str) -> str:
         """``text`` after the half that waits; a last high half waits for the next token."""
@@ -145,13 +144,14 @@ class EventDecoder(AnswerDecoder):
         if self._half:  # its other half will not come any more
             self._held.append(_UNKNOWN)
             self._half = ""
-        events += [Text(run) for run in self._held]
+        for run in self._held:
+            self._tell(run, events)
         self._held.clear()
 
     def _finish(self, content: str | None, events: list[Event]) -> None:
         self.started = self.final = self.done = True
         text = whole_text(content)
-        self._absorb(events)
+        self._absorb()
         warnings: tuple[Notice, ...] = ()
         if self._digest.digest() == _digest_of(text[: self._sent]):
             self._held.clear()
@@ -162,14 +162,18 @@ class EventDecoder(AnswerDecoder):
             warnings = (Notice("text_differs", "the final text is not what was streamed"),)
         events.append(Finished(finish_reason="stop", final_text=text, warnings=warnings))
 
-    def _absorb(self, events: list[Event]) -> None:
+    def _tell(self, text: str, events: list[Event]) -> None:
+        events.append(Text(text))
+        self._told.append(text)
+        if len(self._told) >= _TOGETHER:
+            self._absorb()
+
+    def _absorb(self) -> None:
         """Take what was sent into the digest: all that is ever asked is whether it is a prefix."""
-        new = [event.text for event in events[self._absorbed :] if type(event) is Text]
-        self._absorbed = len(events)
-        if new:
-            sent = "".join(new)
-            self._sent += len(sent)
-            self._digest.update(sent.encode())
+        sent = "".join(self._told)
+        self._told.clear()
+        self._sent += len(sent)
+        self._digest.update(sent.encode())
 
 
 def whole_text(content: str | None) -> str:
