@@ -106,25 +106,21 @@ def _ear(protocol: ResponseHandler) -> Callable[[], bool]:
     return lambda: bool(poll.poll(0))
 
 
-def close(connection: Connection) -> None:
+def close(connection: Connection, sending: asyncio.Task[None] | None) -> None:
     """Close ``connection`` now: what is left of its request is not sent."""
-    if _unsent(connection):
-        assert connection.transport is not None
-        connection.transport.abort()  # to close it would first send the rest
+    if sending is not None and not sending.done():
+        sending.cancel()
+        if connection.transport is not None:
+            connection.transport.abort()  # to close it would first send what it holds
     connection.close()
 
 
-def give_back(connection: Connection) -> None:
+def give_back(connection: Connection, sending: asyncio.Task[None] | None) -> None:
     """Let another request have ``connection``, where its own one and the answer are whole."""
-    if _unsent(connection):
-        close(connection)
-    else:
+    if sending is None or sending.done():
         connection.release()
-
-
-def _unsent(connection: Connection) -> bool:
-    transport = connection.transport
-    return transport is not None and transport.get_write_buffer_size() > 0
+    else:
+        close(connection, sending)
 
 
 class Loss:

@@ -8,11 +8,14 @@ twice what the exchange itself does; none of those options is ours to use.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from functools import cached_property, lru_cache
 from typing import Any
 
 import aiohttp
+from aiohttp.base_protocol import BaseProtocol
 from aiohttp.connector import Connection
+from aiohttp.http import StreamWriter
 from yarl import URL
 
 from penstock.transport.connections import close
@@ -29,25 +32,25 @@ _DEFAULTS = (
     ("accept-encoding", "Accept-Encoding: identity"),
 )
 """Name in lower case, and the line that is sent unless the request names another."""
+_OF_BODY = frozenset({"content-length", "transfer-encoding"})
+"""Headers that follow from the body, whatever the request names."""
 _ASK = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 _IDEMPOTENT = _ASK | {"PUT", "DELETE"}
 _DESCRIBED = frozenset({"POST", "PUT", "PATCH"})
 _SWITCHING = 101
-_JOINED = 1 << 16  # a longer body is not copied behind its head
+_PIECE = 1 << 16  # of a body
 _PLACES = 256
 
 
 class Place(aiohttp.ClientRequest):
-    """Where a request goes, as the library's connector wants it told.
-
-    Attributes:
-        target: what the request line names.
-    """
+    """Where a request goes, as the library's connector wants it told."""
 
     def __init__(self, url: URL, proxy: URL | None) -> None:
-        super().__init__("GET", url, proxy=proxy, loop=asyncio.get_running_loop())
+        agent = {"User-Agent": USER_AGENT} if proxy is not None else None
+        loop = asyncio.get_running_loop()
+        super().__init__("GET", url, proxy=proxy, proxy_headers=agent, loop=loop)
         self._relayed = proxy is not None and not self.is_ssl()
-        self.target = str(url) if self._relayed else url.raw_path_qs
+        self._target = str(self.url.with_user(None)) if self._relayed else url.raw_path_qs
         self._authority = self.headers["Host"]
         self._credentials = self.headers.get("Authorization")  # those of the address
 
@@ -59,20 +62,23 @@ class Place(aiohttp.ClientRequest):
     def head(self, request: HttpRequest) -> bytes:
         """The request line and the headers of ``request``."""
         method = request.method
-        lines, named = [f"{method} {self.target} HTTP/1.1"], set()
+        lines, named = [f"{method} {self._target} HTTP/1.1"], set()
         for name, value in request.headers:
-            lines.append(f"{name}: {value}")
-            named.add(name.lower())
+            lower = name.lower()
+            if lower not in _OF_BODY:
+                lines.append(f"{name}: {value}")
+                named.add(lower)
         if "host" not in named:
             lines.insert(1, f"Host: {self._authority}")
         lines += [line for name, line in _DEFAULTS if name not in named]
-        if method in _DESCRIBED and "content-type" not in named:
-            lines.append("Content-Type: application/octet-stream")
         if self._credentials and "authorization" not in named:
             lines.append(f"Authorization: {self._credentials}")
-        if self._relayed and (credentials := self.headers.get("Proxy-Authorization")):
-            lines.append(f"Proxy-Authorization: {credentials}")
-        if (request.body or method not in _ASK) and "content-length" not in named:
+        if self._relayed and "proxy-authorization" not in named:
+            told = self.headers.get("Proxy-Authorization")  # the connector has put it there
+            lines += [f"Proxy-Authorization: {told}"] if told else []
+        if (request.body or method in _DESCRIBED) and "content-type" not in named:
+            lines.append("Content-Type: application/octet-stream")
+        if request.body or method not in _ASK:
             lines.append(f"Content-Length: {len(request.body)}")
         return "\r\n".join(lines).encode() + b"\r\n\r\n"
 
@@ -125,13 +131,9 @@ class Pool:
             try:
                 return await _exchange(connection, place, request, host)
             except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError):
-                close(connection)
                 if not again:
                     raise
                 again = False
-            except BaseException:
-                close(connection)
-                raise
 
     def _place(self, url: str, proxy: str | None) -> Place:
         place = self._places.get((url, proxy))
@@ -146,27 +148,39 @@ class Pool:
 async def _exchange(
     connection: Connection, place: Place, request: HttpRequest, host: str
 ) -> Response:
-    protocol = connection.protocol
-    assert protocol is not None
-    transport = protocol.transport
-    if transport is None or transport.is_closing():
-        raise aiohttp.ServerDisconnectedError
-    protocol.set_response_params(
-        skip_payload=request.method == "HEAD",
-        read_until_eof=True,
-        auto_decompress=False,
-        read_bufsize=READ_AHEAD,
-    )
-    head, body = place.head(request), request.body
-    if len(body) <= _JOINED:
-        transport.write(head + body)
-    else:
-        transport.write(head)
-        transport.write(body)
-    message, content = await protocol.read()
-    while 100 <= message.code < 200 and message.code != _SWITCHING:
+    sending: asyncio.Task[None] | None = None
+    try:
+        protocol = connection.protocol
+        assert protocol is not None
+        transport = protocol.transport
+        if transport is None or transport.is_closing():
+            raise aiohttp.ServerDisconnectedError
+        protocol.set_response_params(
+            skip_payload=request.method == "HEAD",
+            read_until_eof=True,
+            auto_decompress=False,
+            read_bufsize=READ_AHEAD,
+        )
+        transport.write(place.head(request) + request.body[:_PIECE])
+        if len(request.body) > _PIECE:
+            rest = _send_rest(protocol, request.body)
+            sending = asyncio.get_running_loop().create_task(rest)
         message, content = await protocol.read()
-    return Response(connection, message, content, request, host)
+        while 100 <= message.code < 200 and message.code != _SWITCHING:
+            message, content = await protocol.read()
+        return Response(connection, sending, message, content, request, host)
+    except BaseException:
+        close(connection, sending)
+        raise
+
+
+async def _send_rest(protocol: BaseProtocol, body: bytes) -> None:
+    """Send all but the first piece of ``body``, no faster than the server takes it."""
+    writer = StreamWriter(protocol, asyncio.get_running_loop())
+    with suppress(ConnectionError):  # whoever waits for the answer is told
+        for start in range(_PIECE, len(body), _PIECE):
+            await writer.write(body[start : start + _PIECE])
+        await writer.drain()
 
 
 @lru_cache(maxsize=16)

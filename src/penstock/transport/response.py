@@ -37,6 +37,7 @@ class Response:
     def __init__(
         self,
         connection: Connection,
+        sending: asyncio.Task[None] | None,
         message: RawResponseMessage,
         content: aiohttp.StreamReader,
         request: HttpRequest,
@@ -44,7 +45,7 @@ class Response:
     ) -> None:
         self._headers = message.headers
         self._content = content
-        self._connection = connection
+        self._way = connection, sending
         self._host = host
         self._ended = False
         self.url = request.url
@@ -56,10 +57,10 @@ class Response:
         self.content_type = media.strip().lower()
         protocol = connection.protocol
         self._loss = None if isinstance(protocol, Handler) else Loss(content, protocol)
-        content.on_eof(partial(give_back, connection))
+        content.on_eof(partial(give_back, *self._way))
 
     def __del__(self) -> None:
-        give_back(self._connection)  # which closes it, unless the whole body has come
+        give_back(*self._way)  # which closes it, unless the whole body has come
 
     @cached_property
     def headers(self) -> dict[str, str]:
@@ -161,7 +162,7 @@ class Response:
 
     def abort(self) -> None:
         """Close the connection; a pending read ends with an error."""
-        close(self._connection)
+        close(*self._way)
         if not self._content.is_eof() and self._content.exception() is None:
             self._content.set_exception(aiohttp.ClientConnectionError("closed"))
 
@@ -170,6 +171,6 @@ class Response:
         if self._loss is not None:
             self._loss.forget()
         if self._ended:
-            give_back(self._connection)
+            give_back(*self._way)
         else:
             self.abort()

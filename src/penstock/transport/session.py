@@ -216,14 +216,9 @@ class Session:
             self._latest = request.headers
         connect = limits.timeouts.connect
         pool, through = self._pool(proxy, host)
-        response: Response | None = None
         try:
             with limits.step():
-                response = await pool.send(request, host, proxy=through, connect=connect, once=once)
-        except PenstockError:
-            if response is not None:
-                response.abort()
-            raise
+                return await pool.send(request, host, proxy=through, connect=connect, once=once)
         except asyncio.CancelledError:
             # The library cancels who waits for a free connection when the pool is closed.
             if self._closed and not _is_cancelled():
@@ -234,8 +229,6 @@ class Session:
                 raise
             tls = request.url.startswith("https:")
             failure = failure_of(error, "open", host, connect, tls=tls)
-        else:
-            return response
         raise failure  # out here, for the library's error names all headers, those of proxies too
 
     def _pool(self, proxy: str | None, host: str) -> tuple[Pool, str | None]:
