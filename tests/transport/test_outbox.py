@@ -143,3 +143,36 @@ def test_the_end_of_the_loop_begins_an_undo_once_more(once: bool) -> None:
     asyncio.run(main())
     assert len(begun) == (1 if once else 2)
     assert len(done) == (0 if once else 1)
+
+
+@pytest.mark.parametrize("turns", range(4))
+@pytest.mark.parametrize("how", ["settle", "once", "shielded"])
+def test_an_undo_whose_task_the_end_of_the_loop_meets_before_its_first_step(
+    how: str, turns: int
+) -> None:
+    """It is done all the same; what makes something is not begun then."""
+    seen: list[str] = []
+
+    async def undo() -> None:
+        seen.append("begun")
+        await asyncio.sleep(0)
+        seen.append("done")
+
+    async def leave() -> None:
+        seen.append("left")
+        if how == "shielded":
+            await shielded(undo)
+        else:
+            await Outbox().settle("p: delete c1", undo, once=how == "once")
+
+    async def main() -> None:
+        leaving = asyncio.get_running_loop().create_task(leave())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        assert not leaving.cancelled()
+
+    asyncio.run(main())
+    if how == "once":
+        assert seen in ([], ["left"], ["left", "begun"], ["left", "begun", "done"])
+    else:
+        assert seen == [] or seen[-1] == "done"

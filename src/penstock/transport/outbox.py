@@ -7,15 +7,15 @@ Laws:
 * an undo that fails is told to the log and kept as a fact; it never replaces the caller's result;
 * nothing outlives the owner: ``drain`` waits, then cancels, and says what is left;
 * an event loop that ends cancels all tasks, these too, and waits for them: an undo that is cut so
-  is begun once more, with a short limit. What makes something there is not, for nobody is left to
-  undo it (``once``).
+  is begun once more, with a short limit, even if its task had not had its first step. What makes
+  something there is not, for nobody is left to undo it (``once``).
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
@@ -74,7 +74,8 @@ class Outbox:
 
         A cancellation while waiting passes through at once; the undo goes on.
         """
-        task = _begin(self._run(label, undo, limit, once))
+        work = self._run(label, undo, limit, once)
+        task = _begin(work if once else _Sure(work))
         self._tasks[task] = label
         task.add_done_callback(self._tasks.pop)
         if wait > 0:
@@ -120,7 +121,7 @@ async def shielded(make: Callable[[], Awaitable[object]], *, wait: float = 5.0) 
     A cancellation passes through at once; the cleanup goes on in both cases. Its errors, but for
     our own, are raised here if it ended in time.
     """
-    task = _begin(_awaited(make))
+    task = _begin(_Sure(_awaited(make)))
     _running.add(task)  # the loop holds its tasks weakly
     task.add_done_callback(_running.discard)
     done, _ = await asyncio.wait({task}, timeout=wait)
@@ -135,6 +136,32 @@ _running: set[asyncio.Task[None]] = set()
 def _begin(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
     """The one place of this module where a task begins; whoever calls it holds the task."""
     return asyncio.get_running_loop().create_task(work)
+
+
+class _Sure(Coroutine[Any, Any, None]):
+    """``work``, which is told of a cancellation also if that comes before its first step.
+
+    A coroutine that was not begun would end there, and do nothing.
+    """
+
+    def __init__(self, work: Coroutine[Any, Any, None]) -> None:
+        self._work = work
+        self._begun = False
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        raise TypeError("this is for a task alone")
+
+    def send(self, value: Any) -> Any:
+        self._begun = True
+        return self._work.send(value)
+
+    def throw(self, *error: Any) -> Any:
+        if not self._begun:
+            self.send(None)
+        return self._work.throw(*error)
+
+    def close(self) -> None:
+        self._work.close()
 
 
 async def _awaited(make: Callable[[], Awaitable[object]]) -> None:
