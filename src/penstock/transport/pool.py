@@ -39,7 +39,7 @@ _IDEMPOTENT = _ASK | {"PUT", "DELETE"}
 _DESCRIBED = frozenset({"POST", "PUT", "PATCH"})
 _SWITCHING = 101
 _PIECE = 1 << 16  # of a body
-_PLACES = 256
+_PLACES = 256  # addresses that are remembered
 
 
 class Place(aiohttp.ClientRequest):
