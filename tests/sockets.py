@@ -82,6 +82,14 @@ class Peer:
 Handler = Callable[[Peer], Awaitable[None]]
 
 
+async def unfinished(peer: Peer) -> None:
+    """Begin an answer with ``piece``, and send no more until the client has gone."""
+    await peer.request()
+    await peer.head()
+    await peer.chunk(b"piece")
+    await peer.gone()
+
+
 class ScriptedServer:
     """The running server.
 

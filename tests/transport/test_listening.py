@@ -14,7 +14,7 @@ from penstock.transport.listening import Body
 from penstock.transport.listening import Handler as Connection
 from penstock.types import Timeouts
 from penstock.wire.request import HttpRequest
-from tests.sockets import Handler, Peer, scripted
+from tests.sockets import Handler, Peer, scripted, unfinished
 
 
 @asynccontextmanager
@@ -253,13 +253,7 @@ async def test_an_encoded_body_is_not_listened_to() -> None:
 
 @pytest.mark.parametrize("how", ["read", "fetch", "listen"])
 async def test_the_end_of_the_session_ends_a_reading(how: str) -> None:
-    async def script(peer: Peer) -> None:
-        await peer.request()
-        await peer.head()
-        await peer.chunk(b"piece")
-        await peer.gone()
-
-    async with scripted(script) as server:
+    async with scripted(unfinished) as server:
         session = Session()
         request = HttpRequest(method="GET", url=server.url)
 

@@ -18,7 +18,7 @@ from penstock.provider import SessionConfig
 from penstock.transport import Limits, Session
 from penstock.types import Timeouts
 from penstock.wire.request import HttpRequest
-from tests.sockets import Handler, Peer, ScriptedServer, scripted
+from tests.sockets import Handler, Peer, ScriptedServer, scripted, unfinished
 
 FORM = "Content-Type: application/octet-stream"
 LARGE = b"x" * (16 << 20)
@@ -269,13 +269,7 @@ async def test_what_may_be_asked_again_is_asked_once_more(method: str, times: in
 
 
 async def test_a_connection_that_nobody_holds_any_more_is_closed() -> None:
-    async def handler(peer: Peer) -> None:
-        await peer.request()
-        await peer.head()
-        await peer.chunk(b"piece")
-        await peer.gone()
-
-    async with scripted(handler) as server, Session() as session:
+    async with scripted(unfinished) as server, Session() as session:
         opened = session.open(HttpRequest(method="GET", url=server.url), limits())
         await opened.__aenter__()
         assert session.open_connections == 1

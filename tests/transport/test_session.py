@@ -30,7 +30,7 @@ from penstock.transport import Limits, Session
 from penstock.transport.session import MAX_HUSHED
 from penstock.types import Timeouts
 from penstock.wire.request import HttpRequest
-from tests.sockets import Handler, Peer, scripted
+from tests.sockets import Handler, Peer, scripted, unfinished
 
 
 def get(url: str) -> HttpRequest:
@@ -281,13 +281,7 @@ async def test_cookies_are_read_but_never_sent_by_themselves() -> None:
 
 
 async def test_leaving_early_closes_the_connection() -> None:
-    async def handler(peer: Peer) -> None:
-        await peer.request()
-        await peer.head()
-        await peer.chunk(b"piece")
-        await peer.gone()
-
-    async with scripted(handler) as server, Session() as session:
+    async with scripted(unfinished) as server, Session() as session:
         async with session.open(get(server.url), Limits(Timeouts())) as response:
             assert await response.read_some() == b"piece"
         await server.quiet()
@@ -299,13 +293,7 @@ async def test_cancelling_closes_the_connection_in_each_phase() -> None:
         await peer.request()
         await peer.gone()
 
-    async def in_the_body(peer: Peer) -> None:
-        await peer.request()
-        await peer.head()
-        await peer.chunk(b"piece")
-        await peer.gone()
-
-    for handler in (before_headers, in_the_body):
+    for handler in (before_headers, unfinished):
         async with scripted(handler) as server, Session() as session:
             task = asyncio.ensure_future(fetch(server.url, session=session))
             while not server.heads:
@@ -556,18 +544,12 @@ async def test_a_closed_session_says_so() -> None:
 async def test_a_dropped_body_iterator_is_freed_by_its_context() -> None:
     """Row 60 of faults.md: nothing is owned by an iterator."""
 
-    async def handler(peer: Peer) -> None:
-        await peer.request()
-        await peer.head()
-        await peer.chunk(b"piece")
-        await peer.gone()
-
     async def pieces(session: Session, url: str) -> AsyncIterator[bytes]:
         async with session.open(get(url), Limits(Timeouts())) as response:
             while piece := await response.read_some():
                 yield piece
 
-    async with scripted(handler) as server, Session() as session:
+    async with scripted(unfinished) as server, Session() as session:
         iterator = pieces(session, server.url)
         assert await anext(iterator) == b"piece"
         del iterator
