@@ -7,9 +7,7 @@ bounds. Its laws:
 * at any moment a connection waits for something that has a deadline, or an answer is under way;
 * nothing is written into an answer that is under way: what goes wrong meanwhile ends the
   connection;
-* while we do not read, or the answer before is not written, no deadline of the caller runs out;
-* the head of an answer goes out with the first of its body, in one write;
-* what comes after may go past ``send``, which a token is not worth (``_Line``).
+* while we do not read, or the answer before is not written, no deadline of the caller runs out.
 """
 
 from __future__ import annotations
@@ -19,13 +17,15 @@ import re
 from collections.abc import Callable
 from types import FrameType
 from typing import Any, cast
+from urllib.parse import unquote
 
+import httptools
 import uvicorn
-from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from penstock.config.gateway import Limits
 from penstock.gateway.app import SLOT, Gateway
+from penstock.gateway.cycle import Cycle, Line
 from penstock.gateway.errors import refusal
 from penstock.gateway.exchange import new_id
 from penstock.gateway.http import LINE, REFUSED_BELOW, Scope
@@ -47,30 +47,6 @@ _TRAILERS = _Dropped()
 _UPGRADE = re.compile(rb"\r\nupgrade(?=[ \t]*:)", re.IGNORECASE)
 
 
-class _Line:
-    """The way past ``send``; ``penstock.gateway.http.Line`` is the contract.
-
-    An object of its own, for it is kept with what the connection serves: no ring.
-    """
-
-    __slots__ = ("_flow", "_transport")
-
-    def __init__(self, transport: asyncio.Transport, flow: FlowControl) -> None:
-        self._transport = transport
-        self._flow = flow
-
-    @property
-    def ready(self) -> bool:
-        return not (self._flow.write_paused or self._transport.is_closing())
-
-    def write(self, data: bytes) -> bool:
-        transport = self._transport
-        if transport.is_closing():
-            return False
-        transport.write(b"%x\r\n%b\r\n" % (len(data), data))
-        return not self._flow.write_paused
-
-
 class BoundedProtocol(HttpToolsProtocol):
     """uvicorn's HTTP protocol within limits.
 
@@ -85,7 +61,6 @@ class BoundedProtocol(HttpToolsProtocol):
     _deadline: asyncio.TimerHandle | None = None
     _awaited: str | None = None
     _unread: asyncio.TimerHandle | None = None
-    _head: bytes | None = None
     _in_headers = False
     _in_message = False
     _ahead = False
@@ -95,7 +70,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn narrows it, too
         """A caller connected."""
         super().connection_made(transport)
-        self._line = _Line(transport, self.flow)
+        self._line = Line(transport, self.flow)
         if len(self.connections) > self.limits.connections:
             transport.abort()
         else:
@@ -126,13 +101,36 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """The headers of a request have come."""
-        super().on_headers_complete()
+        """The headers of a request have come.
+
+        What uvicorn does here as well is for web sockets, and for requests that queue.
+        """
         self._in_headers = False
         self.headers = _TRAILERS
-        self._head = None
-        self.cycle.transport = cast(asyncio.Transport, self)
-        cast(Scope, self.scope)[LINE] = self._line
+        scope, version = cast(Scope, self.scope), self.parser.get_http_version()
+        scope["method"] = self.parser.get_method().decode("ascii")
+        scope["http_version"] = version
+        url = httptools.parse_url(self.url)
+        path: str = url.path.decode("ascii")
+        scope["path"] = unquote(path) if "%" in path else path
+        scope["raw_path"] = url.path
+        scope["query_string"] = url.query or b""
+        if version != "1.0":  # whom nothing can be sent in chunks
+            scope[LINE] = self._line
+        self.cycle = Cycle(
+            self.scope,
+            self.transport,
+            self.flow,
+            self.logger,
+            self.access_logger,
+            self.access_log,
+            [],
+            asyncio.Event(),
+            self.expect_100_continue,
+            version != "1.0" and self.parser.should_keep_alive(),
+            self.on_response_complete,
+        )
+        self._start_asgi_task(self.cycle, self.app)
 
     def on_message_complete(self) -> None:
         """A request is complete."""
@@ -213,36 +211,6 @@ class BoundedProtocol(HttpToolsProtocol):
         self.transport.close()
         self._wait_for_reader()
 
-    # -- what is written -----------------------------------------------------------------------
-
-    def write(self, data: bytes) -> None:
-        """Write for an answer, as a transport does; its head waits for what comes after it.
-
-        Two writes are two system calls, two packets, and two awakenings of the caller.
-        """
-        if self._head is not None:
-            self._write_head(data)
-        elif self.cycle.response_started:
-            self._head = data
-        else:  # 100 Continue
-            self.transport.write(data)
-
-    def _write_head(self, more: bytes = b"") -> None:
-        head, self._head = self._head, None
-        if head is not None:
-            self.cycle.transport = self.transport
-            self.transport.write(head + more)
-
-    def is_closing(self) -> bool:
-        """Whether the connection closes."""
-        return self.transport.is_closing()
-
-    def close(self) -> None:
-        """Close the connection after an answer that was broken off, or was the last one."""
-        if not self.transport.is_closing():
-            self._write_head()
-        self.transport.close()
-
     # -- what the caller reads -----------------------------------------------------------------
 
     def pause_writing(self) -> None:
@@ -257,7 +225,6 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """An answer was written; the caller may not have read it yet."""
-        self._write_head()
         super().on_response_complete()
         if self.transport.get_write_buffer_size():
             self._wait_for_reader()
