@@ -44,7 +44,7 @@ def parse_messages(messages: Messages, media: Media = ()) -> tuple[Message, ...]
     """
     if isinstance(messages, str):
         parsed = [Message(role="user", content=messages)]
-    elif not isinstance(messages, list | tuple) or not messages:
+    elif not isinstance(messages, (list, tuple)) or not messages:
         raise BadRequestError("messages must be a question or a list of messages", param="messages")
     else:
         parsed = [_message(message, index) for index, message in enumerate(messages)]

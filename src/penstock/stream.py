@@ -382,14 +382,14 @@ class AnswerStream:
         for event in batch:
             if type(event) is Text:
                 self._text.write(event.text)
-            elif isinstance(event, Reasoning):
-                self._reasoning.write(event.text)
-            elif isinstance(event, ToolCall):
-                self._note_tool_call(event)
-            elif isinstance(event, Started):
-                self.started = event
-            elif isinstance(event, Finished):
+            elif type(event) is Finished:
                 self.finished = event
+            elif type(event) is Started:
+                self.started = event
+            elif type(event) is Reasoning:
+                self._reasoning.write(event.text)
+            elif type(event) is ToolCall:
+                self._note_tool_call(event)
 
     def _note_tool_call(self, event: ToolCall) -> None:
         known = self._tool_calls.get(event.index, ToolCallPart(id="", name=""))

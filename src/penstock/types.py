@@ -113,13 +113,12 @@ class Sampling(Value, frozen=True):
 
     def given(self) -> dict[str, Any]:
         """Name -> value of what is set."""
-        if self == _NO_SAMPLING:  # as nearly all requests are
-            return {}
-        values = msgspec.structs.asdict(self).items()
-        return {name: value for name, value in values if value is not None and value != ()}
-
-
-_NO_SAMPLING = Sampling()
+        try:
+            given: dict[str, Any] = msgspec.to_builtins(self)
+        except TypeError:  # a value of another type than is declared: to be refused by its name
+            values = msgspec.structs.asdict(self).items()
+            given = {name: value for name, value in values if value is not None and value != ()}
+        return given
 
 
 class Tool(Value, frozen=True):

@@ -36,9 +36,11 @@ class Line:
 
     @property
     def ready(self) -> bool:
+        """The caller reads as fast as we write."""
         return not (self._flow.write_paused or self._transport.is_closing())
 
     def write(self, data: bytes) -> bool:
+        """Write ``data``, and tell whether the line is ready for more."""
         transport = self._transport
         if transport.is_closing():
             return False

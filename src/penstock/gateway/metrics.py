@@ -14,6 +14,7 @@ Prometheus does.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import msgspec
@@ -24,7 +25,7 @@ from prometheus_client.registry import Collector
 
 from penstock import __version__
 from penstock.gateway.exchange import Exchange
-from penstock.gateway.tallies import Family, Spread, Tally
+from penstock.gateway.tallies import Cell, Family, Spread, Tally
 from penstock.observe import AttemptEnded, Breaker
 
 MOST_MODELS = 200
@@ -122,6 +123,26 @@ class _Gauges(Collector):
         return summed
 
 
+class _RequestCells(msgspec.Struct, frozen=True):
+    """Where requests for a model that ended in one way are counted."""
+
+    served: Cell
+    first: Cell
+    each: Cell
+    input: Cell
+    output: Cell
+
+
+class _TryCells(msgspec.Struct, frozen=True):
+    """Where tries at a target that ended in one way are counted."""
+
+    asked: Cell
+    chunk: Cell
+    attempts: Cell
+    retries: Cell
+    pieces: Cell
+
+
 class Metrics:
     """The metrics of one gateway.
 
@@ -134,7 +155,8 @@ class Metrics:
 
     def __init__(self, live: Callable[[], Live]) -> None:
         self.names = Names()
-        self._calls: dict[tuple[str, str], tuple[str, str, str]] = {}
+        self._requests: dict[tuple[str, str, str | None], _RequestCells] = {}
+        self._tries: dict[tuple[str, str | None], _TryCells] = {}
         self._sources = (_Gauges(live, self.names), ProcessCollector(registry=None))
         self._http = Tally(
             "penstock_http_requests", "Requests, by what they were answered.", ("route", "status")
@@ -202,36 +224,64 @@ class Metrics:
             if exchange.status >= 400 and exchange.status != 499:
                 self._refusals.add((str(exchange.status),))
             return
-        call = self._call(exchange.target, exchange.model, well=exchange.kind is None)
-        self._served.add((*call, exchange.kind or ""), now - exchange.began)
+        key = exchange.target, exchange.model, exchange.kind
+        cells = self._requests.get(key) or self._request_cells(key)
+        _count(cells.served, DURATIONS, now - exchange.began)
         usage = exchange.usage
         tokens = None
         if usage is not None and not usage.estimated:
             tokens = usage.completion_tokens
             if tokens is not None:
-                self._usage.add((*call, "output"), tokens)
+                _count(cells.output, TOKENS, tokens)
             if usage.prompt_tokens is not None:
-                self._usage.add((*call, "input"), usage.prompt_tokens)
+                _count(cells.input, TOKENS, usage.prompt_tokens)
         first = exchange.first_content
         if first is None:
             return
-        self._first.add(call, first - exchange.began)
+        _count(cells.first, FIRST_TOKENS, first - exchange.began)
         tokens = tokens or exchange.pieces
         if tokens > 1 and exchange.kind is None:
-            self._each.add(call, (now - first) / (tokens - 1))
+            _count(cells.each, TOKEN_TIMES, (now - first) / (tokens - 1))
+
+    def _request_cells(self, key: tuple[str, str, str | None]) -> _RequestCells:
+        target, model, kind = key
+        call = self._call(target, model, well=kind is None)
+        cells = _RequestCells(
+            self._served.cell((*call, kind or "")),
+            self._first.cell(call),
+            self._each.cell(call),
+            self._usage.cell((*call, "input")),
+            self._usage.cell((*call, "output")),
+        )
+        if call[2] != OTHER:  # of known models there are few
+            self._requests[key] = cells
+        return cells
 
     def ended(self, record: AttemptEnded) -> None:
         """A try ended."""
-        call = self._call(record.target, record.target, well=record.kind is None)
-        target = call[1:]
-        self._asked.add((*call, record.kind or ""), record.duration_s)
-        self._attempts.add(target)
+        key = record.target, record.kind
+        cells = self._tries.get(key) or self._try_cells(key)
+        _count(cells.asked, DURATIONS, record.duration_s)
+        cells.attempts[0] += 1.0
+        cells.pieces[0] += record.tokens
         if record.attempt > 1:
-            self._retries.add(target)
+            cells.retries[0] += 1.0
         if record.first_content_s is not None:
-            self._chunk.add(call, record.first_content_s)
-        if record.tokens:
-            self._pieces.add(target, record.tokens)
+            _count(cells.chunk, FIRST_TOKENS, record.first_content_s)
+
+    def _try_cells(self, key: tuple[str, str | None]) -> _TryCells:
+        target, kind = key
+        call = self._call(target, target, well=kind is None)
+        cells = _TryCells(
+            self._asked.cell((*call, kind or "")),
+            self._chunk.cell(call),
+            self._attempts.cell(call[1:]),
+            self._retries.cell(call[1:]),
+            self._pieces.cell(call[1:]),
+        )
+        if call[2] != OTHER:
+            self._tries[key] = cells
+        return cells
 
     def families(self) -> list[Family]:
         """Every metric as it is now."""
@@ -239,15 +289,16 @@ class Metrics:
         return [*live, *(counted.family() for counted in self._counts)]
 
     def _call(self, target: str, model: str, *, well: bool) -> tuple[str, str, str]:
-        """The labels of a call; those of a known model are remembered, for there are so few."""
-        labels = self._calls.get((target, model))
-        if labels is None:
-            if well:
-                self.names.admit(model)
-            labels = "chat", provider_of(target), self.names.label(model)
-            if labels[2] != OTHER:
-                self._calls[target, model] = labels
-        return labels
+        """The labels of a call."""
+        if well:
+            self.names.admit(model)
+        return "chat", provider_of(target), self.names.label(model)
+
+
+def _count(cell: Cell, bounds: tuple[float, ...], value: float) -> None:
+    """Count ``value`` in a cell of a ``Spread`` with these bounds."""
+    cell[bisect_left(bounds, value)] += 1.0
+    cell[-1] += value
 
 
 def family_of(metric: Metric) -> Family:

@@ -171,16 +171,19 @@ class Board:
     def ended(self, record: AttemptEnded) -> None:
         """A try ended."""
         target = self._of(record.target)
-        target.in_flight = max(target.in_flight - 1, 0)
+        kind = record.kind
+        if target.in_flight:
+            target.in_flight -= 1
         target.requests += 1
-        failed = record.kind not in (None, "cancelled")
-        if record.kind is not None and failed:
-            target.errors[record.kind] += 1
-        target.answered = target.answered or record.committed or record.kind is None
-        known = target.answered or target.in_flight or record.target in self._configured
-        if record.kind in NAMELESS and not known:
-            del self._targets[record.target]
-            return
+        if kind is None or record.committed:
+            target.answered = True
+        failed = kind is not None and kind != "cancelled"
+        if kind is not None and failed:
+            target.errors[kind] += 1
+            known = target.answered or target.in_flight or record.target in self._configured
+            if kind in NAMELESS and not known:
+                del self._targets[record.target]
+                return
         point = target.hour.at(int(record.at // STEP))
         point[_REQUESTS] += 1
         point[_ERRORS] += failed

@@ -9,7 +9,6 @@ A view is the observer of the gateway's client and hears of requests from the ga
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from time import monotonic, time
 from typing import Protocol
 
@@ -23,7 +22,7 @@ from penstock.gateway.siblings import Siblings
 from penstock.gateway.status import Board, Counts, Status, added, providers_of
 from penstock.gateway.tallies import Family
 from penstock.gateway.traces import Traces
-from penstock.observe import AttemptEnded, AttemptStarted, BreakerChanged, Record, RequestEnded
+from penstock.observe import AttemptEnded, AttemptStarted, BreakerChanged, Record
 
 ROUTES = frozenset(
     {
@@ -42,7 +41,7 @@ ROUTES = frozenset(
 """Paths that are a label as they are."""
 SOON = 0.1
 """Seconds until what was noted is counted."""
-MOST_NOTED = 100
+MOST_NOTED = 200
 """Records that may wait to be counted."""
 
 Ended = tuple[Exchange, float]
@@ -86,7 +85,7 @@ class View:
         self._siblings = siblings
         self._began = monotonic()
         self._gateway: Watched | None = None
-        self._noted: deque[AttemptStarted | AttemptEnded | BreakerChanged | Ended] = deque()
+        self._noted: list[Record | Ended] = []
         self._soon: asyncio.AbstractEventLoop | None = None  # where it is to be counted
 
     def attach(self, gateway: Watched) -> None:
@@ -101,9 +100,9 @@ class View:
 
     def __call__(self, record: Record) -> None:
         """Take note of a record of the router."""
-        if not isinstance(record, RequestEnded):  # the exchange knows more, and of refusals as well
-            self._noted.append(record)
-        if len(self._noted) >= MOST_NOTED:
+        noted = self._noted
+        noted.append(record)
+        if len(noted) >= MOST_NOTED:
             self.settle()
 
     def ended(self, exchange: Exchange, now: float) -> None:
@@ -126,23 +125,24 @@ class View:
     def settle(self) -> None:
         """Count what was noted so far."""
         traces = self._traces if self._traces.wanted else None
-        while self._noted:
-            each = self._noted.popleft()
-            if isinstance(each, AttemptEnded):
+        noted, self._noted = self._noted, []
+        for each in noted:
+            if type(each) is AttemptEnded:
                 self._board.ended(each)
                 self.metrics.ended(each)
                 if traces is not None:
                     traces.ended(each)
-            elif isinstance(each, AttemptStarted):
+            elif type(each) is AttemptStarted:
                 self._board.started(each)
-            elif isinstance(each, BreakerChanged):
-                self._board.changed(each)
-            else:
+            elif type(each) is tuple:
                 exchange, now = each
                 route = route_of(exchange.path)
                 self.metrics.request(exchange, route, now)
                 if traces is not None:
                     traces.request(exchange, route, now)
+            elif type(each) is BreakerChanged:
+                self._board.changed(each)
+            # Of the end of a request the exchange knows more, and of refusals as well.
 
     async def metrics_text(self, accept: str) -> tuple[bytes, str]:
         """The answer of ``/metrics`` and its content type; of all processes."""

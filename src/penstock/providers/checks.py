@@ -53,7 +53,7 @@ def check_sampling(given: Mapping[str, Any], ranges: Ranges, provider: str) -> N
             if not all(isinstance(stop, str) and stop for stop in value):
                 raise _refused(provider, "stop must be a list of strings, none empty", "stop")
             continue
-        number = isinstance(value, int | float) and not isinstance(value, bool)
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not number or not math.isfinite(value):
             raise _refused(provider, f"{name} must be a number, not {value!r}", name)
         if name in _INTEGERS and value != int(value):

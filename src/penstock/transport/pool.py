@@ -53,6 +53,8 @@ class Place(aiohttp.ClientRequest):
         self._target = str(self.url.with_user(None)) if self._relayed else url.raw_path_qs
         self._authority = self.headers["Host"]
         self._credentials = self.headers.get("Authorization")  # those of the address
+        self._shape: tuple[object, ...] | None = None
+        self._head = ""
 
     @cached_property
     def connection_key(self) -> Any:
@@ -61,6 +63,16 @@ class Place(aiohttp.ClientRequest):
 
     def head(self, request: HttpRequest) -> bytes:
         """The request line and the headers of ``request``."""
+        body = request.body
+        shape = request.method, request.headers, not body
+        if shape != self._shape or self._relayed:  # nearly all requests are like the one before
+            self._shape, self._head = shape, self._lines(request)
+        if body or request.method not in _ASK:
+            return f"{self._head}Content-Length: {len(body)}\r\n\r\n".encode()
+        return f"{self._head}\r\n".encode()
+
+    def _lines(self, request: HttpRequest) -> str:
+        """All but the length of the body."""
         method = request.method
         lines, named = [f"{method} {self._target} HTTP/1.1"], set()
         for name, value in request.headers:
@@ -78,9 +90,7 @@ class Place(aiohttp.ClientRequest):
             lines += [f"Proxy-Authorization: {told}"] if told else []
         if (request.body or method in _DESCRIBED) and "content-type" not in named:
             lines.append("Content-Type: application/octet-stream")
-        if request.body or method not in _ASK:
-            lines.append(f"Content-Length: {len(request.body)}")
-        return "\r\n".join(lines).encode() + b"\r\n\r\n"
+        return "\r\n".join(lines) + "\r\n"
 
 
 class Pool:

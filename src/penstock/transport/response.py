@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from http.cookies import CookieError, SimpleCookie
 
 import aiohttp
@@ -34,6 +34,10 @@ class Response:
         content_type: the media type in lower case, without parameters; empty if none was sent.
     """
 
+    _ended = False
+    _freed = False
+    _decoder: ContentDecoder | None = None
+
     def __init__(
         self,
         connection: Connection,
@@ -47,20 +51,19 @@ class Response:
         self._content = content
         self._way = connection, sending
         self._host = host
-        self._ended = False
+        self.content_type = _media(message.headers.get("content-type", ""))
         self.url = request.url
         self.status: int = message.code
-        encoding = self._headers.get("content-encoding", "identity").strip().lower()
-        plain = encoding in ("", "identity") or request.method == "HEAD"
-        self._decoder = None if plain else ContentDecoder(encoding)
-        media = self._headers.get("content-type", "").partition(";")[0]
-        self.content_type = media.strip().lower()
+        encoding = message.headers.get("content-encoding")
+        if encoding is not None and request.method != "HEAD":
+            self._decoder = _decoder(encoding.strip().lower())
         protocol = connection.protocol
         self._loss = None if isinstance(protocol, Handler) else Loss(content, protocol)
         content.on_eof(partial(give_back, *self._way))
 
     def __del__(self) -> None:
-        give_back(*self._way)  # which closes it, unless the whole body has come
+        if not self._freed:
+            give_back(*self._way)  # which closes it, unless the whole body has come
 
     @cached_property
     def headers(self) -> dict[str, str]:
@@ -170,7 +173,15 @@ class Response:
         """Give the connection back, or close it where the body was not read to its end."""
         if self._loss is not None:
             self._loss.forget()
-        if self._ended:
-            give_back(*self._way)
-        else:
+        self._freed = True
+        if not self._ended:  # else it was given back with the end of the body
             self.abort()
+
+
+@lru_cache(maxsize=64)
+def _media(content_type: str) -> str:
+    return content_type.partition(";")[0].strip().lower()
+
+
+def _decoder(encoding: str) -> ContentDecoder | None:
+    return None if encoding in ("", "identity") else ContentDecoder(encoding)
