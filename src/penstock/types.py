@@ -94,6 +94,9 @@ class Message(Value, frozen=True):
         return tuple(part for part in self.content if isinstance(part, ImagePart))
 
 
+_NO_TEXT = (bytes, bytearray, memoryview)
+
+
 class Sampling(Value, frozen=True):
     """How to sample. ``None`` (or empty) means: not sent, the server decides.
 
@@ -114,7 +117,7 @@ class Sampling(Value, frozen=True):
     def given(self) -> dict[str, Any]:
         """Name -> value of what is set."""
         try:
-            given: dict[str, Any] = msgspec.to_builtins(self)
+            given: dict[str, Any] = msgspec.to_builtins(self, builtin_types=_NO_TEXT)
         except TypeError:  # a value of another type than is declared: to be refused by its name
             values = msgspec.structs.asdict(self).items()
             given = {name: value for name, value in values if value is not None and value != ()}

@@ -28,7 +28,16 @@ from penstock.config.gateway import Limits
 from penstock.errors import PenstockError, StreamCancelledError
 from penstock.gateway.errors import failure_of, refusal
 from penstock.gateway.exchange import Exchange
-from penstock.gateway.http import JSON, ClientGone, Header, Receive, Send, is_gone, respond
+from penstock.gateway.http import (
+    JSON,
+    ClientGone,
+    Header,
+    Line,
+    Receive,
+    Send,
+    is_gone,
+    respond,
+)
 from penstock.gateway.stops import StopCutter, cut_reply
 from penstock.gateway.surfaces import estimate
 from penstock.gateway.surfaces.chat import joined_usage
@@ -63,11 +72,13 @@ class Answer:
     """
 
     _send: Send
+    _line: Line
     _opening = b""
     _started = False
     _over = False
     _stopping = False
     _sending: float | None = None
+    _pieces_seen = 0
     _watcher: asyncio.Task[None] | None = None
     _gone = False
 
@@ -162,6 +173,8 @@ class Answer:
         writer, exchange, send = self._writer, self._exchange, self._send
         cutter = StopCutter(self._asked.stops) if self._asked.stops else None
         line = exchange.line if cutter is None and len(self._streams) == 1 else None
+        if line is not None:
+            self._line = line
         async with stream:
             while True:
                 flows = line is not None and exchange.first_content is not None and line.ready
@@ -191,14 +204,11 @@ class Answer:
 
     def _passed_on(self, batch: Batch) -> bool:
         """Write ``batch`` from within the read that brought it; False where that must wait."""
-        line = self._exchange.line
-        assert line is not None
         data = self._writer.events(batch, 0)
         if not data:
             return True
         self._exchange.pieces += len(batch)
-        self._sent_at = monotonic()
-        return line.write(data)
+        return self._line.write(data)
 
     def _note_content(self, batch: Sequence[Event]) -> None:
         """Note the pieces of ``batch``, and the instant if the first is among them."""
@@ -341,8 +351,11 @@ class Answer:
 
     async def _beat(self) -> None:
         now = monotonic()
+        seen, self._pieces_seen = self._pieces_seen, self._exchange.pieces
         if self._sending is not None:
             if now - self._sending >= self._limits.write:
                 raise ClientGone
-        elif self._started and not self._over and now - self._sent_at >= self._limits.heartbeat:
+        elif self._pieces_seen != seen or self._over or not self._started:
+            return
+        elif now - self._sent_at >= self._limits.heartbeat:
             await self._write(KEEP_ALIVE)

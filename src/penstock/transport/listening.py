@@ -74,6 +74,9 @@ class Handler(ResponseHandler):
         super().abort()
         _fail(body, aiohttp.ClientConnectionError("closed"))
 
+    def _reschedule_timeout(self) -> None:
+        """Nothing: how long a read may take is not for the library to say here."""
+
     def pause_reading(self) -> None:
         """Read no more: too much is unread."""
         self.paused_once = True
@@ -128,11 +131,12 @@ class Body(aiohttp.StreamReader):
             listener.end()
 
     def drain(self) -> bytes:
-        """All that has come and was not read."""
+        """All that has come since somebody listens."""
         buffer = self._buffer
-        data = buffer[0] if len(buffer) == 1 else b"".join(buffer)
+        if len(buffer) == 1:
+            return buffer.popleft()
+        data = b"".join(buffer)
         buffer.clear()
-        self._size = 0
         return data
 
     async def listen(self, take: Callable[[bytes], bool]) -> None:

@@ -114,12 +114,14 @@ class ChatDecoder(AnswerDecoder):
         self._usage: Usage | None = None
 
     def _decode(self, data: bytes, events: list[Event]) -> None:
+        only = self._sse.only(data)
+        if only is not None:
+            self._chunk(only, events)
+            return
         for event in self._sse.feed(data):
-            if event.data == b"[DONE]":
-                self._finished(events)
+            self._chunk(event.data, events)
+            if self.done:
                 return
-            if event.data.strip():
-                self._chunk(event.data, events)
 
     def _end(self, events: list[Event]) -> None:
         rest = self._sse.eof()
@@ -134,7 +136,11 @@ class ChatDecoder(AnswerDecoder):
         try:
             chunk = _decode(data)
         except JSON_ERRORS as error:
-            raise bad_payload(error, data) from None
+            if data == b"[DONE]":
+                self._finished(events)
+            elif data.strip():
+                raise bad_payload(error, data) from None
+            return
         if chunk.error is not None:
             raise stream_error(chunk.error, self._provider)
         if chunk.usage is not None:
@@ -144,8 +150,9 @@ class ChatDecoder(AnswerDecoder):
             events.append(Started(id=chunk.id, model=chunk.model))
         for choice in chunk.choices or ():
             if choice.index == 0:
-                if choice.delta is not None:
-                    _pieces(choice.delta, events)
+                delta = choice.delta
+                if delta is not None:
+                    _pieces(delta, events)
                 if choice.finish_reason:
                     self._finish = choice.finish_reason
                     self.whole = True
@@ -241,7 +248,9 @@ def _pieces(delta: _Delta, events: list[Event]) -> None:
         events.append(Text(delta.content))
     if delta.refusal:
         events.append(Text(delta.refusal))
-    for position, call in enumerate(delta.tool_calls or ()):
+    if not delta.tool_calls:
+        return
+    for position, call in enumerate(delta.tool_calls):
         function = call.function or _Function()
         events.append(
             ToolCall(

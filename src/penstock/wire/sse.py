@@ -16,6 +16,7 @@ from penstock.errors import ProtocolError
 from penstock.wire.lines import MAX_LINE, LineDecoder
 
 _BOM = b"\xef\xbb\xbf"
+_LF, _SPACE = b"\n "
 
 
 class ServerEvent(msgspec.Struct, frozen=True, gc=False):
@@ -56,19 +57,35 @@ class SSEDecoder:
         self._event = ""
         self._id: str | None = None
 
+    def only(self, data: bytes) -> bytes | None:
+        """The data of the event that ``data`` is, if it is one of one line, and no more.
+
+        So it is with most reads of a stream that is sent token by token. None where it is not so,
+        or what came before counts: then nothing was taken, and ``feed`` is the way.
+        """
+        size = len(data)
+        if not self._blank or size > self._limit or not data.startswith(b"data:"):
+            return None
+        end = data.find(b"\n")
+        if end == size - 2:
+            if data[end + 1] != _LF or b"\r" in data:
+                return None
+        else:
+            end -= 1
+            if end != size - 4 or data.find(b"\r") != end or not data.endswith(b"\r\n\r\n"):
+                return None
+        self._first = False
+        return data[6:end] if data[5] == _SPACE else data[5:end]
+
     def feed(self, data: bytes) -> list[ServerEvent]:
         """The events that ``data`` completes.
 
         Raises:
             ProtocolError: a line or an event is over the limit.
         """
-        # Nothing came before that counts, and this is one event of one line: so it is with most
-        # reads of a stream that is sent token by token.
-        if self._blank and data.startswith(b"data:") and len(data) <= self._limit:
-            end = _only_line(data)
-            if end:
-                self._first = False
-                return [ServerEvent(data[6:end] if data[5:6] == b" " else data[5:end])]
+        only = self.only(data)
+        if only is not None:
+            return [ServerEvent(only)]
         lines = self._lines.feed(data)
         if self._first and lines:
             self._first = False
@@ -143,12 +160,3 @@ class SSEDecoder:
                 self._id = value.decode("utf-8", "replace")
         elif name == b"retry" and value.isdigit() and len(value) < 10:
             self.retry = int(value)
-
-
-def _only_line(data: bytes) -> int:
-    """Where the line of ``data`` ends, if that and a blank one are all of it; else 0."""
-    end = data.find(b"\n")
-    if end == len(data) - 2:
-        return end if data[end + 1] == 0x0A and b"\r" not in data else 0
-    last = end - 1
-    return last if data.endswith(b"\r\n\r\n") and data.find(b"\r") == last == len(data) - 4 else 0
