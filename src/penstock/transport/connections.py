@@ -92,6 +92,39 @@ class Careful(aiohttp.BaseConnector):
 class TCPConnector(Careful, aiohttp.TCPConnector):
     """The same, over TCP."""
 
+    async def _wrap_create_connection(
+        self,
+        *given: Any,
+        addr_infos: list[Any],
+        req: aiohttp.ClientRequest,
+        timeout: aiohttp.ClientTimeout,
+        client_error: type[Exception] = aiohttp.ClientConnectorError,
+        **named: Any,
+    ) -> tuple[asyncio.Transport, ResponseHandler]:
+        """Connect to one of these addresses.
+
+        To only one, and without TLS, the loop does so for a third of what the library's race of
+        addresses costs.
+        """
+        if len(addr_infos) > 1 or named.get("ssl"):
+            race: tuple[asyncio.Transport, ResponseHandler] = await super()._wrap_create_connection(
+                *given,
+                addr_infos=addr_infos,
+                req=req,
+                timeout=timeout,
+                client_error=client_error,
+                **named,
+            )
+            return race
+        host, port = addr_infos[0][4][:2]
+        try:
+            made: tuple[asyncio.Transport, ResponseHandler] = await self._loop.create_connection(
+                self._factory, host, port
+            )
+        except OSError as error:
+            raise client_error(req.connection_key, error) from error
+        return made
+
 
 def _ear(protocol: ResponseHandler) -> Callable[[], bool]:
     """Tells whether something has come on a connection, though the loop has not seen it yet."""

@@ -20,7 +20,7 @@ from yarl import URL
 
 from penstock.transport.connections import close
 from penstock.transport.response import Response
-from penstock.wire.request import HttpRequest
+from penstock.wire.request import Address, HttpRequest
 
 USER_AGENT = "penstock/0.1"
 READ_AHEAD = 1 << 16
@@ -50,45 +50,47 @@ class Place(aiohttp.ClientRequest):
         loop = asyncio.get_running_loop()
         super().__init__("GET", url, proxy=proxy, proxy_headers=agent, loop=loop)
         self._relayed = proxy is not None and not self.is_ssl()
-        self._target = str(self.url.with_user(None)) if self._relayed else url.raw_path_qs
+        # A proxy that relays is told the whole address.
+        self._before_path = str(self.url.with_user(None)).rstrip("/") if self._relayed else ""
         self._authority = self.headers["Host"]
         self._credentials = self.headers.get("Authorization")  # those of the address
         self._shape: tuple[object, ...] | None = None
-        self._head = ""
+        self._headers = ""
 
     @cached_property
     def connection_key(self) -> Any:
         """Which connections lead there."""
         return super().connection_key
 
-    def head(self, request: HttpRequest) -> bytes:
-        """The request line and the headers of ``request``."""
+    def head(self, request: HttpRequest, path: str) -> bytes:
+        """The request line and the headers of ``request``, for ``path`` with its query."""
         body = request.body
+        first = f"{request.method} {self._before_path}{path} HTTP/1.1\r\n"
         shape = request.method, request.headers, not body
         if shape != self._shape or self._relayed:  # nearly all requests are like the one before
-            self._shape, self._head = shape, self._lines(request)
+            self._shape, self._headers = shape, self._lines(request)
         if body or request.method not in _ASK:
-            return f"{self._head}Content-Length: {len(body)}\r\n\r\n".encode()
-        return f"{self._head}\r\n".encode()
+            return f"{first}{self._headers}Content-Length: {len(body)}\r\n\r\n".encode()
+        return f"{first}{self._headers}\r\n".encode()
 
     def _lines(self, request: HttpRequest) -> str:
-        """All but the length of the body."""
-        method = request.method
-        lines, named = [f"{method} {self._target} HTTP/1.1"], set()
+        """The headers, all but the length of the body."""
+        lines: list[str] = []
+        named: set[str] = set()
         for name, value in request.headers:
             lower = name.lower()
             if lower not in _OF_BODY:
                 lines.append(f"{name}: {value}")
                 named.add(lower)
         if "host" not in named:
-            lines.insert(1, f"Host: {self._authority}")
+            lines.insert(0, f"Host: {self._authority}")
         lines += [line for name, line in _DEFAULTS if name not in named]
         if self._credentials and "authorization" not in named:
             lines.append(f"Authorization: {self._credentials}")
         if self._relayed and "proxy-authorization" not in named:
             told = self.headers.get("Proxy-Authorization")  # the connector has put it there
             lines += [f"Proxy-Authorization: {told}"] if told else []
-        if (request.body or method in _DESCRIBED) and "content-type" not in named:
+        if (request.body or request.method in _DESCRIBED) and "content-type" not in named:
             lines.append("Content-Type: application/octet-stream")
         return "\r\n".join(lines) + "\r\n"
 
@@ -116,7 +118,7 @@ class Pool:
     async def send(
         self,
         request: HttpRequest,
-        host: str,
+        address: Address,
         *,
         proxy: str | None,
         connect: float | None,
@@ -125,7 +127,7 @@ class Pool:
         """Send ``request`` and return its answer, whose body is still to come.
 
         Args:
-            host: what the server is called in errors.
+            address: that of ``request``.
             proxy: an HTTP proxy that it goes through.
             connect: seconds that a new connection may take.
             once: send it once, whatever its method.
@@ -134,29 +136,29 @@ class Pool:
             Exception: those of the library. ``ProtocolError``: the body is encoded in a way that
                 is not known. A cancellation closes the connection.
         """
-        place = self._place(request.url, proxy)
+        place = self._place(address.origin, proxy)
         again = not once and request.method in _IDEMPOTENT
         while True:
             connection = await self.connector.connect(place, [], _timeout(connect))
             try:
-                return await _exchange(connection, place, request, host)
+                return await _exchange(connection, place, request, address)
             except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError):
                 if not again:
                     raise
                 again = False
 
-    def _place(self, url: str, proxy: str | None) -> Place:
-        place = self._places.get((url, proxy))
+    def _place(self, origin: str, proxy: str | None) -> Place:
+        place = self._places.get((origin, proxy))
         if place is None:
             if len(self._places) >= _PLACES:
                 self._places.clear()
             way = None if proxy is None else URL(proxy)
-            place = self._places[url, proxy] = Place(URL(url, encoded=True), way)
+            place = self._places[origin, proxy] = Place(URL(origin, encoded=True), way)
         return place
 
 
 async def _exchange(
-    connection: Connection, place: Place, request: HttpRequest, host: str
+    connection: Connection, place: Place, request: HttpRequest, address: Address
 ) -> Response:
     sending: asyncio.Task[None] | None = None
     try:
@@ -171,14 +173,14 @@ async def _exchange(
             auto_decompress=False,
             read_bufsize=READ_AHEAD,
         )
-        transport.write(place.head(request) + request.body[:_PIECE])
+        transport.write(place.head(request, address.path) + request.body[:_PIECE])
         if len(request.body) > _PIECE:
             rest = _send_rest(protocol, request.body)
             sending = asyncio.get_running_loop().create_task(rest)
         message, content = await protocol.read()
         while 100 <= message.code < 200 and message.code != _SWITCHING:
             message, content = await protocol.read()
-        return Response(connection, sending, message, content, request, host)
+        return Response(connection, sending, message, content, request, address.host)
     except BaseException:
         close(connection, sending)
         raise

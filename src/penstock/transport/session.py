@@ -11,7 +11,6 @@ import asyncio
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from typing import Any, Self
 from urllib.parse import urljoin, urlsplit
 
@@ -37,7 +36,7 @@ from penstock.transport.response import MAX_BODY, Response
 from penstock.wire.no_proxy import is_direct
 from penstock.wire.request import (
     HttpRequest,
-    check_address,
+    address_of,
     check_headers,
     credentials_of,
     credentials_of_url,
@@ -209,16 +208,16 @@ class Session:
     async def _send(
         self, request: HttpRequest, limits: Limits, proxy: str | None, once: bool
     ) -> Response:
-        host = _host(request.url)
+        address = address_of(request.url)
         if request.headers != self._latest:  # nearly all requests of a provider have the same
             check_headers(request.headers)
             self.hush(credentials_of(request.headers))
             self._latest = request.headers
         connect = limits.timeouts.connect
-        pool, through = self._pool(proxy, host)
+        pool, through = self._pool(proxy, address.host)
         try:
             with limits.step():
-                return await pool.send(request, host, proxy=through, connect=connect, once=once)
+                return await pool.send(request, address, proxy=through, connect=connect, once=once)
         except asyncio.CancelledError:
             # The library cancels who waits for a free connection when the pool is closed.
             if self._closed and not _is_cancelled():
@@ -228,7 +227,7 @@ class Session:
             if not from_library(error):
                 raise
             tls = request.url.startswith("https:")
-            failure = failure_of(error, "open", host, connect, tls=tls)
+            failure = failure_of(error, "open", address.host, connect, tls=tls)
         raise failure  # out here, for the library's error names all headers, those of proxies too
 
     def _pool(self, proxy: str | None, host: str) -> tuple[Pool, str | None]:
@@ -279,7 +278,7 @@ def _moved(request: HttpRequest, location: str) -> HttpRequest | None:
     # (wire/allenai.md section 4.1), and a downgrade is never followed.
     path = f"{there.path}?{there.query}" if there.query else there.path
     moved = msgspec.structs.replace(request, url=f"{here.scheme}://{here.netloc}{path}")
-    check_address(moved.url)
+    address_of(moved.url)
     return moved
 
 
@@ -287,13 +286,6 @@ def _is_cancelled() -> bool:
     """Somebody has asked the task that runs to end."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
-
-
-@lru_cache(maxsize=256)
-def _host(url: str) -> str:
-    """The host of ``url``, and its port where that is named."""
-    check_address(url)
-    return urlsplit(url).netloc.rpartition("@")[2]
 
 
 def _tls_context(ca_bundle: str | None) -> ssl.SSLContext | bool:

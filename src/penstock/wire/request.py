@@ -11,6 +11,7 @@ import re
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any
 from urllib.parse import SplitResult, quote, unquote, urlencode, urlsplit
 
@@ -42,6 +43,8 @@ _PLAIN_HEADERS = frozenset(
     ]
 )
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+_URL = re.compile(r"(https?://[!\"$-.0->@-~]+)([!\"$-~]*)(?:#[!-~]*)?", re.IGNORECASE)
+"""Origin and path of what has nothing but visible ASCII; a fragment is never sent."""
 
 
 class HttpRequest(Value, frozen=True, kw_only=True):
@@ -201,15 +204,43 @@ def credentials_of_url(url: str) -> list[str]:
     return [value for value in (*shown, sent) if value]
 
 
-def check_address(url: str) -> None:
-    """Refuse a URL that HTTP libraries would mend silently.
+class Address(msgspec.Struct, frozen=True, gc=False):
+    """The parts of a URL that is asked.
+
+    Attributes:
+        origin: scheme, credentials, host and port.
+        path: with its query; it begins with a slash.
+        host: the host, and its port where that is named.
+    """
+
+    origin: str
+    path: str
+    host: str
+
+
+def address_of(url: str) -> Address:
+    """The parts of ``url``, which HTTP libraries would not mend silently.
 
     Raises:
         BadRequestError: it is no http or https URL.
     """
-    parts = _split(url)
-    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
-        raise BadRequestError("the request's address is not an http or https URL")
+    found = _URL.fullmatch(url)
+    if found is None:
+        raise _no_address()
+    origin, path = found.groups()
+    return Address(origin, path if path.startswith("/") else f"/{path}", _host_of(origin))
+
+
+@lru_cache(maxsize=256)
+def _host_of(origin: str) -> str:
+    parts = _split(origin)
+    if parts is None or not parts.hostname:
+        raise _no_address()
+    return parts.netloc.rpartition("@")[2]
+
+
+def _no_address() -> BadRequestError:
+    return BadRequestError("the request's address is not an http or https URL")
 
 
 def check_headers(headers: Sequence[tuple[str, str]]) -> None:
