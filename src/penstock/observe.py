@@ -119,7 +119,8 @@ Record = AttemptStarted | AttemptEnded | RequestEnded | BreakerChanged
 class Observer(Protocol):
     """Gets each record as it happens, in the event loop.
 
-    It must be quick, must not wait and must not raise: it runs in the path of a stream.
+    It must be quick, must not wait and must not raise: it runs in the path of a stream. One whose
+    attribute ``requests`` is False is not told of the ends of requests.
     """
 
     def __call__(self, record: Record, /) -> None:

@@ -252,23 +252,19 @@ class Answer:
     # -- whole ---------------------------------------------------------------------------------
 
     async def _whole(self) -> None:
-        for stream in self._streams:
+        streams, exchange = self._streams, self._exchange
+        for stream in streams:
             stream.whole = True
-        if len(self._streams) == 1:
-            replies = [await self._streams[0].reply()]
-        else:
-            replies = await self._replies()
-        exchange = self._exchange
-        for at, stream in enumerate(self._streams):
-            reply = replies[at]
-            if self._estimate or self._asked.stops:
-                replies[at] = reply = self._completed(reply, stream)
+        replies = [await streams[0].reply()] if len(streams) == 1 else await self._replies()
+        if self._estimate or self._asked.stops:
+            replies = [*map(self._completed, replies, streams)]
+        for reply in replies:
             exchange.characters += len(reply.text)
             if reply.warnings:
                 exchange.warnings += tuple(note.code for note in reply.warnings)
         exchange.usage = joined_usage([reply.usage for reply in replies])
         exchange.finish_reason = replies[0].finish_reason
-        self._note_route(self._streams[0])
+        self._note_route(streams[0])
         await self._respond(200, self._writer.whole(replies))
 
     async def _replies(self) -> list[Reply]:

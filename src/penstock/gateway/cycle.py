@@ -94,10 +94,10 @@ class Cycle(RequestResponseCycle):
             self.keep_alive = False
         elif not self.keep_alive:
             lines.append(b"connection: close")
-        head = b"\r\n".join(lines)
-        if not head.count(b"\n") == head.count(b"\r") == len(lines) - 1:
+        every = b"".join(lines)
+        if b"\n" in every or b"\r" in every:
             raise RuntimeError("a header holds a line break")
-        self._head = head + b"\r\n\r\n"
+        self._head = b"\r\n".join(lines) + b"\r\n\r\n"
 
     def _write(self, body: bytes, *, last: bool) -> None:
         if self._bodiless:

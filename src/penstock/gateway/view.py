@@ -78,6 +78,8 @@ class View:
         siblings: the other processes of the gateway, if it has several.
     """
 
+    requests = False  # the exchange knows more of how one ends, and of refusals as well
+
     def __init__(self, siblings: Siblings | None = None) -> None:
         self.metrics = Metrics(self._live)
         self._board = Board()
@@ -142,7 +144,6 @@ class View:
                     traces.request(exchange, route, now)
             elif type(each) is BreakerChanged:
                 self._board.changed(each)
-            # Of the end of a request the exchange knows more, and of refusals as well.
 
     async def metrics_text(self, accept: str) -> tuple[bytes, str]:
         """The answer of ``/metrics`` and its content type; of all processes."""

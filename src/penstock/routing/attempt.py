@@ -146,7 +146,9 @@ class Attempt:
         """``batch`` is about to be handed out; from now on there is no other target."""
         self.committed = True
         self.first_at = self._clock()
-        self.pieces += len([event for event in batch if type(event) not in _BEFORE])
+        for event in batch:
+            if type(event) not in _BEFORE:
+                self.pieces += 1
         if self._permit is not None:
             self._permit.answered()
         if type(batch[-1]) is Finished:

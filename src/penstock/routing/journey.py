@@ -41,6 +41,7 @@ class Means(msgspec.Struct, frozen=True):
 
     Attributes:
         chance: a random number from 0 to 1.
+        tells_ends: the observer takes note of the ends of requests.
         budgets: pool -> what is left for asking again.
     """
 
@@ -51,6 +52,7 @@ class Means(msgspec.Struct, frozen=True):
     observer: Observer
     clean: Cleaner
     budgets: dict[str, float]
+    tells_ends: bool
 
 
 class Journey:

@@ -61,7 +61,8 @@ class Router:
     ) -> None:
         self._routing = routing
         self._standings = Standings(routing, clock, observer)
-        self._means = Means(provider_of, self._standings, clock, chance, observer, clean, {})
+        ends = observer is not silent and getattr(observer, "requests", True)
+        self._means = Means(provider_of, self._standings, clock, chance, observer, clean, {}, ends)
         self._turns: dict[str, int] = {}
         self._plans: dict[str, Plan] = {}
 
@@ -168,8 +169,8 @@ class Routed:
         "_journey",
         "_kind",
         "_lane",
+        "_means",
         "_model",
-        "_observer",
         "_route",
         "answering",
     )
@@ -178,7 +179,7 @@ class Routed:
         self._model = model
         self._journey = journey
         self._clock = means.clock
-        self._observer = means.observer
+        self._means = means
         self._lane = Lane(journey)
         self._hedge = journey.hedge_after
         self._kind: Kind | None = "cancelled"
@@ -249,10 +250,10 @@ class Routed:
             attempt.failed(error)
 
     def _tell_end(self) -> None:
-        if self._observer is silent:
+        if not self._means.tells_ends:
             return
         now, begun = self._clock(), self._journey.begun
-        self._observer(
+        self._means.observer(
             RequestEnded(
                 self._journey.request_id,
                 self._model,

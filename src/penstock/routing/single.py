@@ -12,7 +12,7 @@ from types import TracebackType
 import msgspec
 
 from penstock.errors import PenstockError, StreamCancelledError
-from penstock.observe import Failure, RequestEnded, Route, silent
+from penstock.observe import Failure, RequestEnded, Route
 from penstock.provider import Batch, EventStream
 from penstock.routing.attempt import Attempt, commits
 from penstock.routing.batches import LEFT, Batches
@@ -140,7 +140,7 @@ class Single:
 
     def _tell_end(self, attempt: Attempt) -> None:
         means = self._means
-        if means.observer is silent:
+        if not means.tells_ends:
             return
         now, begun, first = means.clock(), attempt.begun, attempt.first_at
         means.observer(

@@ -111,6 +111,7 @@ class Response:
                 if self._decoder is not None:
                     self._decoder.eof()
             elif self._decoder is None:
+                self._ended = self._content.at_eof()
                 return data
             elif decoded := self._decoder.feed(data):
                 return decoded

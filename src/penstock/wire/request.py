@@ -218,6 +218,7 @@ class Address(msgspec.Struct, frozen=True, gc=False):
     host: str
 
 
+@lru_cache(maxsize=256)
 def address_of(url: str) -> Address:
     """The parts of ``url``, which HTTP libraries would not mend silently.
 
