@@ -14,7 +14,6 @@ Prometheus does.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import msgspec
@@ -25,7 +24,7 @@ from prometheus_client.registry import Collector
 
 from penstock import __version__
 from penstock.gateway.exchange import Exchange
-from penstock.gateway.tallies import Cell, Family, Spread, Tally
+from penstock.gateway.tallies import Family, Spread, Tally
 from penstock.observe import AttemptEnded, Breaker
 
 MOST_MODELS = 200
@@ -126,21 +125,21 @@ class _Gauges(Collector):
 class _RequestCells(msgspec.Struct, frozen=True):
     """Where requests for a model that ended in one way are counted."""
 
-    served: Cell
-    first: Cell
-    each: Cell
-    input: Cell
-    output: Cell
+    served: list[float]
+    first: list[float]
+    each: list[float]
+    input: list[float]
+    output: list[float]
 
 
 class _TryCells(msgspec.Struct, frozen=True):
     """Where tries at a target that ended in one way are counted."""
 
-    asked: Cell
-    chunk: Cell
-    attempts: Cell
-    retries: Cell
-    pieces: Cell
+    asked: list[float]
+    chunk: list[float]
+    attempts: list[float]
+    retries: list[float]
+    pieces: list[float]
 
 
 class Metrics:
@@ -209,9 +208,16 @@ class Metrics:
             FIRST_TOKENS,
             _CALL,
         )
+        self._spreads = (
+            self._served,
+            self._first,
+            self._each,
+            self._usage,
+            self._asked,
+            self._chunk,
+        )
         counted = (self._http, self._refusals, self._attempts, self._retries, self._pieces)
-        spread = (self._served, self._first, self._each, self._usage, self._asked, self._chunk)
-        self._counts: tuple[Tally | Spread, ...] = (*counted, *spread)
+        self._counts: tuple[Tally | Spread, ...] = (*counted, *self._spreads)
 
     def request(self, exchange: Exchange, route: str, now: float) -> None:
         """A request ended.
@@ -226,32 +232,32 @@ class Metrics:
             return
         key = exchange.target, exchange.model, exchange.kind
         cells = self._requests.get(key) or self._request_cells(key)
-        _count(cells.served, DURATIONS, now - exchange.began)
+        cells.served.append(now - exchange.began)
         usage = exchange.usage
         tokens = None
         if usage is not None and not usage.estimated:
             tokens = usage.completion_tokens
             if tokens is not None:
-                _count(cells.output, TOKENS, tokens)
+                cells.output.append(tokens)
             if usage.prompt_tokens is not None:
-                _count(cells.input, TOKENS, usage.prompt_tokens)
+                cells.input.append(usage.prompt_tokens)
         first = exchange.first_content
         if first is None:
             return
-        _count(cells.first, FIRST_TOKENS, first - exchange.began)
+        cells.first.append(first - exchange.began)
         tokens = tokens or exchange.pieces
         if tokens > 1 and exchange.kind is None:
-            _count(cells.each, TOKEN_TIMES, (now - first) / (tokens - 1))
+            cells.each.append((now - first) / (tokens - 1))
 
     def _request_cells(self, key: tuple[str, str, str | None]) -> _RequestCells:
         target, model, kind = key
         call = self._call(target, model, well=kind is None)
         cells = _RequestCells(
-            self._served.cell((*call, kind or "")),
-            self._first.cell(call),
-            self._each.cell(call),
-            self._usage.cell((*call, "input")),
-            self._usage.cell((*call, "output")),
+            self._served.fresh((*call, kind or "")),
+            self._first.fresh(call),
+            self._each.fresh(call),
+            self._usage.fresh((*call, "input")),
+            self._usage.fresh((*call, "output")),
         )
         if call[2] != OTHER:  # of known models there are few
             self._requests[key] = cells
@@ -261,20 +267,20 @@ class Metrics:
         """A try ended."""
         key = record.target, record.kind
         cells = self._tries.get(key) or self._try_cells(key)
-        _count(cells.asked, DURATIONS, record.duration_s)
+        cells.asked.append(record.duration_s)
         cells.attempts[0] += 1.0
         cells.pieces[0] += record.tokens
         if record.attempt > 1:
             cells.retries[0] += 1.0
         if record.first_content_s is not None:
-            _count(cells.chunk, FIRST_TOKENS, record.first_content_s)
+            cells.chunk.append(record.first_content_s)
 
     def _try_cells(self, key: tuple[str, str | None]) -> _TryCells:
         target, kind = key
         call = self._call(target, target, well=kind is None)
         cells = _TryCells(
-            self._asked.cell((*call, kind or "")),
-            self._chunk.cell(call),
+            self._asked.fresh((*call, kind or "")),
+            self._chunk.fresh(call),
             self._attempts.cell(call[1:]),
             self._retries.cell(call[1:]),
             self._pieces.cell(call[1:]),
@@ -282,6 +288,11 @@ class Metrics:
         if call[2] != OTHER:
             self._tries[key] = cells
         return cells
+
+    def settle(self) -> None:
+        """Count what was told so far."""
+        for spread in self._spreads:
+            spread.settle()
 
     def families(self) -> list[Family]:
         """Every metric as it is now."""
@@ -293,12 +304,6 @@ class Metrics:
         if well:
             self.names.admit(model)
         return "chat", provider_of(target), self.names.label(model)
-
-
-def _count(cell: Cell, bounds: tuple[float, ...], value: float) -> None:
-    """Count ``value`` in a cell of a ``Spread`` with these bounds."""
-    cell[bisect_left(bounds, value)] += 1.0
-    cell[-1] += value
 
 
 def family_of(metric: Metric) -> Family:

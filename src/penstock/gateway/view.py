@@ -144,6 +144,7 @@ class View:
                     traces.request(exchange, route, now)
             elif type(each) is BreakerChanged:
                 self._board.changed(each)
+        self.metrics.settle()
 
     async def metrics_text(self, accept: str) -> tuple[bytes, str]:
         """The answer of ``/metrics`` and its content type; of all processes."""
