@@ -7,9 +7,20 @@ import json
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from typing import Any, Protocol
 
 from tests.gateway.running import Running
+
+
+class At(Protocol):
+    """What listens.
+
+    Attributes:
+        url: its origin.
+    """
+
+    url: str
+
 
 PATIENCE = 5.0
 """Seconds after which a test has failed."""
@@ -63,9 +74,7 @@ class Raw:
 
 
 @asynccontextmanager
-async def raw(
-    gateway: Running, *, buffer: int | None = None, reads: bool = False
-) -> AsyncIterator[Raw]:
+async def raw(gateway: At, *, buffer: int | None = None, reads: bool = False) -> AsyncIterator[Raw]:
     """A connection; with ``buffer`` the system takes about as many bytes.
 
     With ``buffer`` nothing is read, unless the caller ``reads``.

@@ -8,6 +8,7 @@ out with the first of the body, and what comes after may go past ``send`` (``Lin
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -52,8 +53,12 @@ class Cycle(RequestResponseCycle):
     """One request and its answer.
 
     Names of headers come in lower case from the application, as ASGI wants them.
+
+    Attributes:
+        gathered: writes a whole answer together with others, while there are others.
     """
 
+    gathered: Callable[[bytes], None] | None = None
     _head: bytes | None = None
     _left: int | None = None  # bytes of the body that are still to come; None for any number
     _bodiless = False
@@ -111,7 +116,10 @@ class Cycle(RequestResponseCycle):
                 raise RuntimeError("the body is not as long as its head says")
         if self._head is not None:
             body, self._head = self._head + body, None
-        if body:
+        gathered, self.gathered = self.gathered, None  # it holds who holds this: no ring
+        if gathered is not None and last and self.keep_alive:
+            gathered(body)
+        elif body:
             self.transport.write(body)
         if last:
             self.response_complete = True

@@ -29,6 +29,7 @@ from penstock.gateway.cycle import Cycle, Line
 from penstock.gateway.errors import refusal
 from penstock.gateway.exchange import new_id
 from penstock.gateway.http import LINE, REFUSED_BELOW, Scope
+from penstock.transport.gathered import Gathered
 
 KEEP_ALIVE = 75.0
 """Seconds that an idle connection stays open between two requests."""
@@ -55,9 +56,14 @@ class BoundedProtocol(HttpToolsProtocol):
     Requests do not queue: one that comes before its forerunner is answered is dropped, and the
     connection closes after the answer, as RFC 9112 section 9.3.2 allows. To queue it, uvicorn
     would stop reading, and then a caller's leaving is not seen while its upstream goes on.
+
+    Attributes:
+        limits: those of the line to a caller.
+        gathered: whole answers that go out together.
     """
 
     limits = Limits()
+    gathered = Gathered()
     _deadline: asyncio.TimerHandle | None = None
     _awaited: str | None = None
     _unread: asyncio.TimerHandle | None = None
@@ -130,6 +136,8 @@ class BoundedProtocol(HttpToolsProtocol):
             version != "1.0" and self.parser.should_keep_alive(),
             self.on_response_complete,
         )
+        if self.tasks:
+            self.cycle.gathered = self._write_gathered
         self._start_asgi_task(self.cycle, self.app)
 
     def on_message_complete(self) -> None:
@@ -203,6 +211,7 @@ class BoundedProtocol(HttpToolsProtocol):
             if SLOT in scope:  # the one that the log will tell
                 id = scope[SLOT].request_id
         body = refusal(status, sentence).body()
+        self.gathered.flush()  # the answer before may be among them
         self.transport.write(
             b"HTTP/1.1 %s\r\ncontent-type: application/json\r\nconnection: close\r\n"
             b"x-request-id: %s\r\ncontent-length: %d\r\n\r\n%s"
@@ -210,6 +219,30 @@ class BoundedProtocol(HttpToolsProtocol):
         )
         self.transport.close()
         self._wait_for_reader()
+
+    # -- what is written -----------------------------------------------------------------------
+
+    def _write_gathered(self, data: bytes) -> None:
+        self.gathered.write(self, data)
+
+    def write(self, data: bytes) -> None:
+        """Write an answer that waited for others."""
+        self.transport.write(data)
+        if self.transport.get_write_buffer_size():
+            self._wait_for_reader()
+
+    def is_closing(self) -> bool:
+        """Nothing can be written any more."""
+        return self.transport.is_closing()
+
+    def eof_received(self) -> None:
+        """The caller sends no more, and the connection closes: what waits goes out before."""
+        self.gathered.flush()
+
+    def shutdown(self) -> None:
+        """Close the connection after the answer that is under way."""
+        self.gathered.flush()
+        super().shutdown()
 
     # -- what the caller reads -----------------------------------------------------------------
 
@@ -305,7 +338,9 @@ def server_of(
         gateway,
         host=settings.host,
         port=settings.port if port is None else port,
-        http=type("Protocol", (BoundedProtocol,), {"limits": settings.limits}),
+        http=type(
+            "Protocol", (BoundedProtocol,), {"limits": settings.limits, "gathered": Gathered()}
+        ),
         ws="none",
         lifespan="on",
         log_config=None,

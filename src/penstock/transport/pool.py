@@ -19,6 +19,7 @@ from aiohttp.http import StreamWriter
 from yarl import URL
 
 from penstock.transport.connections import close
+from penstock.transport.gathered import Gathered
 from penstock.transport.response import Response
 from penstock.wire.request import Address, HttpRequest
 
@@ -105,6 +106,7 @@ class Pool:
     def __init__(self, connector: aiohttp.BaseConnector) -> None:
         self.connector = connector
         self._places: dict[tuple[str, str | None], Place] = {}
+        self._gathered = Gathered()
 
     @property
     def in_use(self) -> int:
@@ -141,7 +143,8 @@ class Pool:
         while True:
             connection = await self.connector.connect(place, [], _timeout(connect))
             try:
-                return await _exchange(connection, place, request, address)
+                gathered = self._gathered if self.in_use > 1 else None
+                return await _exchange(connection, place, request, address, gathered)
             except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError):
                 if not again:
                     raise
@@ -158,7 +161,11 @@ class Pool:
 
 
 async def _exchange(
-    connection: Connection, place: Place, request: HttpRequest, address: Address
+    connection: Connection,
+    place: Place,
+    request: HttpRequest,
+    address: Address,
+    gathered: Gathered | None,
 ) -> Response:
     sending: asyncio.Task[None] | None = None
     try:
@@ -173,7 +180,11 @@ async def _exchange(
             auto_decompress=False,
             read_bufsize=READ_AHEAD,
         )
-        transport.write(place.head(request, address.path) + request.body[:_PIECE])
+        begin = place.head(request, address.path) + request.body[:_PIECE]
+        if gathered is not None and len(request.body) <= _PIECE:
+            gathered.write(transport, begin)
+        else:
+            transport.write(begin)
         if len(request.body) > _PIECE:
             rest = _send_rest(protocol, request.body)
             sending = asyncio.get_running_loop().create_task(rest)
