@@ -18,11 +18,12 @@ import select
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
+from weakref import WeakSet
 
 import aiohttp
 from aiohttp import http_exceptions
 from aiohttp.client_proto import ResponseHandler
+from aiohttp.helpers import is_ip_address
 
 from penstock.transport.listening import Handler
 
@@ -44,6 +45,9 @@ _TOLD_APART = (aiohttp.ClientHttpProxyError, aiohttp.ClientConnectorError)
 """Among them: its refusal by status, no way to it, and TLS with the server behind it."""
 
 
+_LITERALS = 256
+
+
 class Careful(aiohttp.BaseConnector):
     """A connector that uses a kept connection again only while it is silent.
 
@@ -56,7 +60,7 @@ class Careful(aiohttp.BaseConnector):
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
         self._factory: partial[Any] = partial(Handler, loop=self._loop)
-        self._ears: WeakKeyDictionary[ResponseHandler, Callable[[], bool]] = WeakKeyDictionary()
+        self._used: WeakSet[ResponseHandler] = WeakSet()  # those that are not ours
 
     async def connect(
         self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
@@ -66,13 +70,28 @@ class Careful(aiohttp.BaseConnector):
             connection = await super().connect(req, traces, timeout)
             protocol = connection.protocol
             assert protocol is not None
-            heard = self._ears.get(protocol)
-            if heard is None:
-                self._ears[protocol] = _ear(protocol)
+            if self._is_new(protocol):
                 return connection
-            if not (protocol.should_close or protocol.transport is None or heard()):
+            if not (protocol.should_close or protocol.transport is None or self._hears(protocol)):
                 return connection
             connection.close()
+
+    def _is_new(self, protocol: ResponseHandler) -> bool:
+        """Whether it is a connection that was not used before; it is no more after this."""
+        if isinstance(protocol, Handler):
+            new, protocol.used = not protocol.used, True
+            return new
+        new = protocol not in self._used
+        self._used.add(protocol)
+        return new
+
+    def _hears(self, protocol: ResponseHandler) -> bool:
+        """Whether something has come on a kept connection, though the loop has not seen it yet."""
+        if not isinstance(protocol, Handler):
+            return _ear(protocol)()
+        if protocol.ear is None:
+            protocol.ear = _ear(protocol)
+        return protocol.ear()
 
     async def _create_connection(
         self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
@@ -91,6 +110,19 @@ class Careful(aiohttp.BaseConnector):
 
 class TCPConnector(Careful, aiohttp.TCPConnector):
     """The same, over TCP."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self._literal: dict[tuple[str, int], Any] = {}  # addresses that need no look-up
+
+    async def _resolve_host(self, host: str, port: int, traces: Any = None) -> Any:
+        """The addresses of ``host``; how a literal one is written is looked at once."""
+        found = self._literal.get((host, port))
+        if found is None:
+            found = await super()._resolve_host(host, port, traces)
+            if is_ip_address(host) and len(self._literal) < _LITERALS:
+                self._literal[host, port] = found
+        return found
 
     async def _wrap_create_connection(
         self,

@@ -26,14 +26,18 @@ class Handler(ResponseHandler):
     Attributes:
         listener: who listens to the body that comes.
         paused_once: the answer that comes was paused.
+        used: a request has gone out over it.
+        ear: tells whether something has come, though the loop has not seen it yet.
     """
 
-    __slots__ = ("listener", "paused_once")
+    __slots__ = ("ear", "listener", "paused_once", "used")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
         self.listener: Listener | None = None
         self.paused_once = False
+        self.used = False
+        self.ear: Callable[[], bool] | None = None
 
     def set_response_params(self, **parameters: Any) -> None:
         """An answer is about to come."""
