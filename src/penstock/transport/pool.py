@@ -41,6 +41,7 @@ _DESCRIBED = frozenset({"POST", "PUT", "PATCH"})
 _SWITCHING = 101
 _PIECE = 1 << 16  # of a body
 _PLACES = 256  # addresses that are remembered
+_HEADS = 32  # and headers for each: its requests have the same few again and again
 
 
 class Place(aiohttp.ClientRequest):
@@ -55,8 +56,7 @@ class Place(aiohttp.ClientRequest):
         self._before_path = str(self.url.with_user(None)).rstrip("/") if self._relayed else ""
         self._authority = self.headers["Host"]
         self._credentials = self.headers.get("Authorization")  # those of the address
-        self._shape: tuple[object, ...] | None = None
-        self._headers = ""
+        self._known: dict[tuple[object, ...], str] = {}
 
     @cached_property
     def connection_key(self) -> Any:
@@ -68,11 +68,16 @@ class Place(aiohttp.ClientRequest):
         body = request.body
         first = f"{request.method} {self._before_path}{path} HTTP/1.1\r\n"
         shape = request.method, request.headers, not body
-        if shape != self._shape or self._relayed:  # nearly all requests are like the one before
-            self._shape, self._headers = shape, self._lines(request)
+        lines = self._known.get(shape)
+        if lines is None:
+            lines = self._lines(request)
+            if not self._relayed:  # to whom the connector may have more to tell later
+                if len(self._known) >= _HEADS:
+                    self._known.clear()
+                self._known[shape] = lines
         if body or request.method not in _ASK:
-            return f"{first}{self._headers}Content-Length: {len(body)}\r\n\r\n".encode()
-        return f"{first}{self._headers}\r\n".encode()
+            return f"{first}{lines}Content-Length: {len(body)}\r\n\r\n".encode()
+        return f"{first}{lines}\r\n".encode()
 
     def _lines(self, request: HttpRequest) -> str:
         """The headers, all but the length of the body."""

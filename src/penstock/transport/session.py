@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, Self
 from urllib.parse import urljoin, urlsplit
 
@@ -45,6 +45,8 @@ from penstock.wire.request import (
 
 MAX_HUSHED = 500
 """How many credentials are remembered to keep them out of errors."""
+_KNOWN_HEADERS = 32
+"""Sets of headers that are remembered: a provider sends the same few again and again."""
 _LONGEST_CHAIN = 20
 _MAX_REDIRECTS = 3
 
@@ -96,7 +98,7 @@ class Session:
         self._pools: dict[str, Pool] = {}
         self._closed = False
         self._sent: dict[str, None] = {}  # credentials, oldest first
-        self._latest: tuple[tuple[str, str], ...] | None = None  # headers that were sent
+        self._known: set[tuple[tuple[str, str], ...]] = set()  # headers that were looked at
         self.outbox = Outbox(self.discreet)
         self.memory: dict[tuple[str, ...], Any] = {}
         if self._config.proxy:
@@ -162,6 +164,7 @@ class Session:
             self._sent[secret] = None
         while len(self._sent) > MAX_HUSHED:
             del self._sent[next(iter(self._sent))]
+            self._known.clear()  # they may have held it
 
     def open(
         self,
@@ -202,17 +205,19 @@ class Session:
         async with self.open(request, limits, proxy=proxy, once=False) as response:
             if response.status >= 400:
                 return response, await response.read_error()
-            with limits.step():
+            with nullcontext() if response.here else limits.step():
                 return response, await response.read(limit)
 
     async def _send(
         self, request: HttpRequest, limits: Limits, proxy: str | None, once: bool
     ) -> Response:
         address = address_of(request.url)
-        if request.headers != self._latest:  # nearly all requests of a provider have the same
+        if request.headers not in self._known:
             check_headers(request.headers)
             self.hush(credentials_of(request.headers))
-            self._latest = request.headers
+            if len(self._known) >= _KNOWN_HEADERS:
+                self._known.clear()
+            self._known.add(request.headers)
         connect = limits.timeouts.connect
         pool, through = self._pool(proxy, address.host)
         try:
