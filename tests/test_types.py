@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import enum
 import json
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
 
 import msgspec
 import pytest
@@ -22,6 +26,12 @@ from penstock.types import (
     Timeouts,
     Waiting,
 )
+
+
+class Odd(enum.Enum):
+    """A number of a foreign type."""
+
+    ONE = 1.0
 
 
 def test_values_are_frozen() -> None:
@@ -47,6 +57,14 @@ def test_a_message_knows_its_text_and_images() -> None:
 def test_sampling_says_what_is_given() -> None:
     assert Sampling().given() == {}
     assert Sampling(temperature=0.0, stop=("x",)).given() == {"temperature": 0.0, "stop": ("x",)}
+
+
+@pytest.mark.parametrize("value", [Decimal("0.5"), b"x", UUID(int=1), object(), Odd.ONE])
+def test_a_value_of_a_foreign_type_stays_what_it_is(value: Any) -> None:
+    """Else it would be sent as something else, where it is to be refused by its name."""
+    given = Sampling(temperature=value, stop=(value,)).given()
+    assert given["temperature"] is value
+    assert given["stop"] == (value,)
 
 
 def test_a_conversation_survives_json_before_and_after_its_first_turn() -> None:

@@ -169,8 +169,8 @@ def hold(context: EventStream, owner: Owner | None = None, *, attended: bool = F
     loop = asyncio.get_running_loop()
     keeper = _keepers.get(loop)
     if keeper is None or keeper.ended:
-        for closed in [known for known in _keepers if known.is_closed()]:
-            del _keepers[closed]
+        for closed in [known for known in list(_keepers) if known.is_closed()]:
+            _keepers.pop(closed, None)  # loops of other threads may do so as well
         keeper = _keepers[loop] = _Keeper(loop)
     return keeper.hold(context, owner, attended=attended)
 

@@ -120,7 +120,7 @@ class Observer(Protocol):
     """Gets each record as it happens, in the event loop.
 
     It must be quick, must not wait and must not raise: it runs in the path of a stream. One whose
-    attribute ``requests`` is False is not told of the ends of requests.
+    attribute ``wants_request_ends`` is False is told of no ``RequestEnded``.
     """
 
     def __call__(self, record: Record, /) -> None:

@@ -94,9 +94,6 @@ class Message(Value, frozen=True):
         return tuple(part for part in self.content if isinstance(part, ImagePart))
 
 
-_NO_TEXT = (bytes, bytearray, memoryview)
-
-
 class Sampling(Value, frozen=True):
     """How to sample. ``None`` (or empty) means: not sent, the server decides.
 
@@ -117,11 +114,11 @@ class Sampling(Value, frozen=True):
     def given(self) -> dict[str, Any]:
         """Name -> value of what is set."""
         try:
-            given: dict[str, Any] = msgspec.to_builtins(self, builtin_types=_NO_TEXT)
-        except TypeError:  # a value of another type than is declared: to be refused by its name
+            names = msgspec.to_builtins(self)  # leaves out defaults, and changes foreign types
+        except TypeError:  # a type that is to be refused by its name
             values = msgspec.structs.asdict(self).items()
-            given = {name: value for name, value in values if value is not None and value != ()}
-        return given
+            return {name: value for name, value in values if value is not None and value != ()}
+        return {name: getattr(self, name) for name in names}
 
 
 class Tool(Value, frozen=True):

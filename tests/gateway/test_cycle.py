@@ -15,6 +15,7 @@ from penstock.config.gateway import GatewaySettings, Limits
 from penstock.gateway.serve import listen
 from penstock.gateway.server import BoundedProtocol
 from penstock.sandbox import Sandbox
+from penstock.transport.gathered import Gathered
 from tests.gateway.raw import PATIENCE, question, raw, request
 from tests.gateway.running import Running, running_gateway
 from tests.gateway.test_safety import is_connected
@@ -46,9 +47,8 @@ class Served:
 @asynccontextmanager
 async def served(application: Application) -> AsyncIterator[Served]:
     listener = listen(GatewaySettings(port=0))
-    config = uvicorn.Config(
-        application, http=BoundedProtocol, lifespan="off", log_config=None, ws="none"
-    )
+    protocol = type("Protocol", (BoundedProtocol,), {"gathered": Gathered()})
+    config = uvicorn.Config(application, http=protocol, lifespan="off", log_config=None, ws="none")
     server = uvicorn.Server(config)
     async with asyncio.TaskGroup() as group:
         serving = group.create_task(server.serve(sockets=[listener]))
@@ -69,7 +69,7 @@ async def test_callers_at_a_time_get_their_own_answers(gateway: Running) -> None
             assert (status, body["choices"][0]["message"]["content"]) == (200, text)
 
 
-@pytest.mark.parametrize("end", ["shutdown", "eof"])
+@pytest.mark.parametrize("end", ["shutdown", "eof", "raised"])
 async def test_an_answer_that_waits_for_others_goes_out_before_its_connection_closes(
     end: str,
 ) -> None:
@@ -86,6 +86,8 @@ async def test_an_answer_that_waits_for_others_goes_out_before_its_connection_cl
         for connection in at.known():
             if end == "shutdown":
                 connection.shutdown()
+            elif end == "raised":
+                raise RuntimeError("after the answer")
             elif connection.cycle.response_complete:  # what the loop does where a caller closes
                 connection.eof_received()
                 connection.transport.close()
@@ -95,6 +97,40 @@ async def test_an_answer_that_waits_for_others_goes_out_before_its_connection_cl
             await caller.send(request("GET", "/"))
         for caller in (one, other):
             assert (await caller.rest()).endswith(b"\r\n\r\nwhole")
+
+
+@pytest.mark.parametrize("status", [499, 529])
+async def test_a_status_of_no_name_is_an_answer(status: int) -> None:
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        await send({**OK, "status": status})
+        await send({"type": "http.response.body", "body": b"whole"})
+
+    async with served(application) as at, raw(at) as caller:
+        await caller.send(request("GET", "/"))
+        assert (await caller.answer())[0] == status
+
+
+async def test_an_answer_begins_once() -> None:
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        with pytest.raises(RuntimeError, match="begun"):
+            await send(OK)
+        await send({"type": "http.response.body", "body": b"whole"})
+
+    async with served(application) as at, raw(at) as caller:
+        await caller.send(request("GET", "/", "Connection: close"))
+        assert b"\r\n\r\n5\r\nwhole\r\n0\r\n\r\n" in await caller.rest()
+
+
+@pytest.mark.parametrize("target", [b"GET http://localhost", b"CONNECT a:443"])
+async def test_what_has_no_path_is_refused_on_a_kept_connection_too(
+    gateway: Running, target: bytes
+) -> None:
+    async with raw(gateway) as caller:
+        await caller.send(request("GET", "/health/live"))
+        assert (await caller.answer())[0] == 200
+        await caller.send(target + b" HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert (await caller.answer())[0] == 400
 
 
 async def test_an_answer_that_waited_for_others_and_is_not_read_keeps_no_connection() -> None:

@@ -15,12 +15,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from penstock.config import Settings
 from penstock.config.routing import BreakerRules, Pool, Routing
 from penstock.gateway.exchange import Exchange
-from penstock.gateway.metrics import MOST_MODELS, Live, Metrics, joined
+from penstock.gateway.metrics import MOST_MODELS, MOST_TOKENS, Live, Metrics, joined
 from penstock.gateway.siblings import Siblings
 from penstock.gateway.status import Status
 from penstock.gateway.view import ROUTES, View, route_of
 from penstock.observe import AttemptEnded
 from penstock.sandbox import Sandbox
+from penstock.types import Usage
 from tests.gateway.running import Running, running_gateway
 
 MODEL = "openai_compatible/sandbox-model"
@@ -182,8 +183,6 @@ def test_what_ends_in_a_later_loop_is_counted_soon_as_well() -> None:
 
 
 def test_estimated_tokens_are_not_told_as_counted() -> None:
-    from penstock.types import Usage
-
     metrics = Metrics(lambda: Live(0, True, 0, 0, {}, {}))
     scope: dict[str, Any] = {"method": "POST", "path": "/v1/chat/completions", "headers": []}
     exchange = Exchange(scope, 0.0)
@@ -193,6 +192,26 @@ def test_estimated_tokens_are_not_told_as_counted() -> None:
     families = {family.name: family for family in metrics.families()}
     assert families["gen_ai_client_token_usage"].samples == []
     assert families["gen_ai_server_request_duration_seconds"].samples
+
+
+def test_a_number_that_cannot_be_added_up_spoils_no_other() -> None:
+    view = View()
+    scope: dict[str, Any] = {"method": "POST", "path": "/v1/chat/completions", "headers": []}
+    for told in (5, 10**400, 7):
+        exchange = Exchange(scope, 0.0)
+        exchange.status, exchange.model, exchange.target = 200, MODEL, MODEL
+        exchange.usage = Usage(prompt_tokens=told, completion_tokens=told)
+        view.metrics.request(exchange, exchange.path, 1.0)
+        view.settle()
+    for _ in range(2):
+        families = {family.name: family for family in view.metrics.families()}
+        counts = {
+            (labels["gen_ai_token_type"], name.rpartition("_")[2]): value
+            for name, labels, value in families["gen_ai_client_token_usage"].samples
+            if not name.endswith("_bucket")
+        }
+        assert counts["input", "count"] == counts["output", "count"] == 3
+        assert counts["input", "sum"] == 12 + MOST_TOKENS
 
 
 async def test_refusals_errors_and_callers_who_leave(sandbox: Sandbox, gateway: Running) -> None:

@@ -133,6 +133,30 @@ async def test_a_lone_model_is_told_of_as_well(tmp_path: Path) -> None:
         assert (end.request_id, end.model, end.kind) == ("r1", LLAMA, None)
 
 
+class Counter:
+    """An observer with attributes of its own."""
+
+    def __init__(self, **attributes: object) -> None:
+        self.requests: list[Record] = []
+        vars(self).update(attributes)
+
+    def __call__(self, record: Record) -> None:
+        self.requests.append(record)
+
+
+@pytest.mark.parametrize(("attributes", "ends"), [({}, 1), ({"wants_request_ends": False}, 0)])
+async def test_who_wants_no_ends_of_requests_is_told_of_none(
+    attributes: dict[str, object], ends: int
+) -> None:
+    observer = Counter(**attributes)
+    async with (
+        Sandbox(["h2o"]) as sandbox,
+        Client(config=Settings(), providers=sandbox.providers, observer=observer) as client,
+    ):
+        await client.complete(H2O, "hi")
+    assert sum(isinstance(record, RequestEnded) for record in observer.requests) == ends
+
+
 async def test_what_one_target_refuses_another_may_do(tmp_path: Path) -> None:
     """h2o takes no system message as such, no tools and no images; that is said before sending."""
     async with ground(tmp_path) as here:

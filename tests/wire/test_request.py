@@ -6,7 +6,9 @@ import pytest
 
 from penstock.errors import BadRequestError, ProtocolError
 from penstock.wire.request import (
+    Address,
     HttpRequest,
+    address_of,
     base_url_of,
     credentials_of,
     credentials_of_url,
@@ -200,3 +202,39 @@ def test_credentials_are_what_is_not_known_to_be_plain() -> None:
 )
 def test_credentials_of_a_proxy(url: str, expected: list[str]) -> None:
     assert credentials_of_url(url) == expected
+
+
+@pytest.mark.parametrize(
+    ("url", "origin", "path", "host"),
+    [
+        ("http://h", "http://h", "/", "h"),
+        ("http://h?x=1", "http://h", "/?x=1", "h"),
+        ("https://user:word@h:8/a/b?c=/d#e", "https://user:word@h:8", "/a/b?c=/d", "h:8"),
+        ("HTTP://[::1]:1/%2e", "HTTP://[::1]:1", "/%2e", "[::1]:1"),
+    ],
+)
+def test_the_parts_of_an_address(url: str, origin: str, path: str, host: str) -> None:
+    assert address_of(url) == Address(origin, path, host)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "h/x",
+        "ftp://h",
+        "http://",
+        "http:///x",
+        "http://h:x",
+        "http://h/a b",
+        "http://h/\n",
+        "http://h/\u212a",
+        "http://h/\u017f",
+        "http://\u0131/",
+        "http://h\x7f/",
+        "http://h/#\n",
+    ],
+)
+def test_what_is_no_address_is_refused(url: str) -> None:
+    with pytest.raises(BadRequestError):
+        address_of(url)

@@ -9,17 +9,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from http import HTTPStatus
 from typing import Any
 
 from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 from penstock.gateway.http import Message
 
-_STATUS_LINES = {
-    status.value: f"HTTP/1.1 {status.value} {status.phrase}".encode() for status in HTTPStatus
-}
 _BODILESS = (204, 304)
 
 
@@ -76,6 +72,8 @@ class Cycle(RequestResponseCycle):
         if self.response_complete:
             raise RuntimeError("the answer has ended")
         if self.response_started:
+            if message["type"] != "http.response.body":
+                raise RuntimeError("the answer has begun already")
             self._write(message.get("body", b""), last=not message.get("more_body", False))
         else:
             self._begin(message)
@@ -87,14 +85,15 @@ class Cycle(RequestResponseCycle):
         self.waiting_for_100_continue = False
         status, headers = message["status"], message.get("headers", ())
         told = dict(headers)
-        lines = [_STATUS_LINES[status], *map(b": ".join, headers)]
+        lines = [STATUS_LINE[status][:-2], *map(b": ".join, headers)]
         self._bodiless = self.scope["method"] == "HEAD" or status in _BODILESS
         if (length := told.get(b"content-length")) is not None:
             self._left = int(length)
         elif self.scope["http_version"] != "1.0" and not self._bodiless:
             # A caller of HTTP/1.0 reads to the end of the connection (RFC 9112 section 6.1).
             self.chunked_encoding = True
-            lines.append(b"transfer-encoding: chunked")
+            if b"transfer-encoding" not in told:
+                lines.append(b"transfer-encoding: chunked")
         if told.get(b"connection") == b"close":
             self.keep_alive = False
         elif not self.keep_alive:

@@ -28,6 +28,8 @@ from penstock.gateway.tallies import Family, Spread, Tally
 from penstock.observe import AttemptEnded, Breaker
 
 MOST_MODELS = 200
+MOST_TOKENS = 2**53
+"""A server may tell any number; more than this cannot be added up."""
 OTHER = "other"
 STATES: tuple[Breaker, ...] = ("closed", "open", "half_open")
 _CALL = ("gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model")
@@ -238,16 +240,16 @@ class Metrics:
         if usage is not None and not usage.estimated:
             tokens = usage.completion_tokens
             if tokens is not None:
-                cells.output.append(tokens)
+                cells.output.append(min(tokens, MOST_TOKENS))
             if usage.prompt_tokens is not None:
-                cells.input.append(usage.prompt_tokens)
+                cells.input.append(min(usage.prompt_tokens, MOST_TOKENS))
         first = exchange.first_content
         if first is None:
             return
         cells.first.append(first - exchange.began)
         tokens = tokens or exchange.pieces
         if tokens > 1 and exchange.kind is None:
-            cells.each.append((now - first) / (tokens - 1))
+            cells.each.append((now - first) / (min(tokens, MOST_TOKENS) - 1))
 
     def _request_cells(self, key: tuple[str, str, str | None]) -> _RequestCells:
         target, model, kind = key

@@ -63,7 +63,7 @@ class BoundedProtocol(HttpToolsProtocol):
     """
 
     limits = Limits()
-    gathered = Gathered()
+    gathered: Gathered
     _deadline: asyncio.TimerHandle | None = None
     _awaited: str | None = None
     _unread: asyncio.TimerHandle | None = None
@@ -111,8 +111,6 @@ class BoundedProtocol(HttpToolsProtocol):
 
         What uvicorn does here as well is for web sockets, and for requests that queue.
         """
-        self._in_headers = False
-        self.headers = _TRAILERS
         scope, version = cast(Scope, self.scope), self.parser.get_http_version()
         scope["method"] = self.parser.get_method().decode("ascii")
         scope["http_version"] = version
@@ -136,6 +134,8 @@ class BoundedProtocol(HttpToolsProtocol):
             keep_alive=version != "1.0" and self.parser.should_keep_alive(),
             on_response=self.on_response_complete,
         )
+        self._in_headers = False
+        self.headers = _TRAILERS
         if self.tasks:
             self.cycle.gathered = self._write_gathered
         self._start_asgi_task(self.cycle, self.app)
@@ -223,10 +223,12 @@ class BoundedProtocol(HttpToolsProtocol):
     # -- what is written -----------------------------------------------------------------------
 
     def _write_gathered(self, data: bytes) -> None:
+        self.cycle.transport = cast(asyncio.Transport, self)  # to be closed after the answer
         self.gathered.write(self, data)
 
     def write(self, data: bytes) -> None:
         """Write an answer that waited for others."""
+        self.cycle.transport = self.transport
         self.transport.write(data)
         if self.transport.get_write_buffer_size():
             self._wait_for_reader()
@@ -234,6 +236,11 @@ class BoundedProtocol(HttpToolsProtocol):
     def is_closing(self) -> bool:
         """Nothing can be written any more."""
         return self.transport.is_closing()
+
+    def close(self) -> None:
+        """Close the connection after an answer that waits for others."""
+        self.gathered.flush()
+        self.transport.close()
 
     def eof_received(self) -> None:
         """The caller sends no more, and the connection closes: what waits goes out before."""

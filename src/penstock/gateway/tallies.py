@@ -92,10 +92,12 @@ class Spread:
         self.fresh(values).append(value)
 
     def settle(self) -> None:
-        """Count what is fresh: many at a time cost a tenth of what each would cost alone."""
-        for values, fresh in self._fresh.items():
-            if not fresh:
+        """Count what is fresh: many at a time cost less than each would alone."""
+        for values, waiting in self._fresh.items():
+            if not waiting:
                 continue
+            fresh = waiting.copy()
+            waiting.clear()  # first, so that nothing is ever counted twice
             cell = self._cells.get(values)
             if cell is None:
                 # A count for each step and one beyond, then the sum.
@@ -103,7 +105,6 @@ class Spread:
             for step, count in Counter(map(self._step_of, fresh)).items():
                 cell[step] += count
             cell[-1] += sum(fresh)
-            fresh.clear()
 
     def family(self) -> Family:
         """The counts as they are now."""

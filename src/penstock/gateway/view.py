@@ -9,6 +9,7 @@ A view is the observer of the gateway's client and hears of requests from the ga
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from time import monotonic, time
 from typing import Protocol
 
@@ -78,7 +79,7 @@ class View:
         siblings: the other processes of the gateway, if it has several.
     """
 
-    requests = False  # the exchange knows more of how one ends, and of refusals as well
+    wants_request_ends = False  # the exchange knows more of them, and of refusals as well
 
     def __init__(self, siblings: Siblings | None = None) -> None:
         self.metrics = Metrics(self._live)
@@ -87,7 +88,7 @@ class View:
         self._siblings = siblings
         self._began = monotonic()
         self._gateway: Watched | None = None
-        self._noted: list[Record | Ended] = []
+        self._noted: deque[Record | Ended] = deque()
         self._soon: asyncio.AbstractEventLoop | None = None  # where it is to be counted
 
     def attach(self, gateway: Watched) -> None:
@@ -127,8 +128,9 @@ class View:
     def settle(self) -> None:
         """Count what was noted so far."""
         traces = self._traces if self._traces.wanted else None
-        noted, self._noted = self._noted, []
-        for each in noted:
+        noted = self._noted
+        while noted:
+            each = noted.popleft()
             if type(each) is AttemptEnded:
                 self._board.ended(each)
                 self.metrics.ended(each)

@@ -61,7 +61,8 @@ class Router:
     ) -> None:
         self._routing = routing
         self._standings = Standings(routing, clock, observer)
-        ends = observer is not silent and getattr(observer, "requests", True)
+        wants = getattr(observer, "wants_request_ends", True) is not False
+        ends = wants and observer is not silent
         self._means = Means(provider_of, self._standings, clock, chance, observer, clean, {}, ends)
         self._turns: dict[str, int] = {}
         self._plans: dict[str, Plan] = {}

@@ -44,8 +44,8 @@ _PROXY_TALK = (
 _TOLD_APART = (aiohttp.ClientHttpProxyError, aiohttp.ClientConnectorError)
 """Among them: its refusal by status, no way to it, and TLS with the server behind it."""
 
-
 _LITERALS = 256
+"""Literal addresses that are remembered."""
 
 
 class Careful(aiohttp.BaseConnector):

@@ -3,7 +3,7 @@
 Who writes to a process that sleeps pays for its awakening, which is a sixth of all that a plain
 request costs. Written as each is ready, requests that are under way at the same time wake their
 server one by one: it sleeps again before the next. Written together, the first one wakes it for
-all. A write waits for as long as ``MOST`` others need to be made, less than two milliseconds.
+all. A write waits no longer than it takes to make ``MOST`` of them.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Gathered:
         self._writes: list[tuple[Writer, bytes]] = []
 
     def write(self, writer: Writer, data: bytes) -> None:
-        """Write ``data`` before the next turn's callbacks, unless ``writer`` closes before."""
+        """Write ``data`` by the next turn of the loop, unless ``writer`` closes before."""
         writes = self._writes
         writes.append((writer, data))
         if len(writes) >= MOST:

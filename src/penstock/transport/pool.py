@@ -41,7 +41,7 @@ _DESCRIBED = frozenset({"POST", "PUT", "PATCH"})
 _SWITCHING = 101
 _PIECE = 1 << 16  # of a body
 _PLACES = 256  # addresses that are remembered
-_HEADS = 32  # and headers for each: its requests have the same few again and again
+_SHAPES = 32  # and names of headers for each: its requests have the same few again and again
 
 
 class Place(aiohttp.ClientRequest):
@@ -56,7 +56,7 @@ class Place(aiohttp.ClientRequest):
         self._before_path = str(self.url.with_user(None)).rstrip("/") if self._relayed else ""
         self._authority = self.headers["Host"]
         self._credentials = self.headers.get("Authorization")  # those of the address
-        self._known: dict[tuple[object, ...], str] = {}
+        self._known: dict[tuple[object, ...], tuple[str, str, bool]] = {}
 
     @cached_property
     def connection_key(self) -> Any:
@@ -65,40 +65,39 @@ class Place(aiohttp.ClientRequest):
 
     def head(self, request: HttpRequest, path: str) -> bytes:
         """The request line and the headers of ``request``, for ``path`` with its query."""
-        body = request.body
-        first = f"{request.method} {self._before_path}{path} HTTP/1.1\r\n"
-        shape = request.method, request.headers, not body
-        lines = self._known.get(shape)
-        if lines is None:
-            lines = self._lines(request)
+        method, body, headers = request.method, request.body, request.headers
+        shape = (method, not body, *[name for name, _ in headers])
+        known = self._known.get(shape)
+        if known is None:
+            known = self._added(method, body, {name.lower() for name, _ in headers})
             if not self._relayed:  # to whom the connector may have more to tell later
-                if len(self._known) >= _HEADS:
+                if len(self._known) >= _SHAPES:
                     self._known.clear()
-                self._known[shape] = lines
-        if body or request.method not in _ASK:
-            return f"{first}{lines}Content-Length: {len(body)}\r\n\r\n".encode()
-        return f"{first}{lines}\r\n".encode()
+                self._known[shape] = known
+        host, more, of_body = known
+        if of_body:
+            headers = tuple(header for header in headers if header[0].lower() not in _OF_BODY)
+        own = "".join([f"{name}: {value}\r\n" for name, value in headers])
+        length = f"Content-Length: {len(body)}\r\n" if body or method not in _ASK else ""
+        first = f"{method} {self._before_path}{path} HTTP/1.1\r\n"
+        return f"{first}{host}{own}{more}{length}\r\n".encode()
 
-    def _lines(self, request: HttpRequest) -> str:
-        """The headers, all but the length of the body."""
-        lines: list[str] = []
-        named: set[str] = set()
-        for name, value in request.headers:
-            lower = name.lower()
-            if lower not in _OF_BODY:
-                lines.append(f"{name}: {value}")
-                named.add(lower)
-        if "host" not in named:
-            lines.insert(0, f"Host: {self._authority}")
-        lines += [line for name, line in _DEFAULTS if name not in named]
+    def _added(self, method: str, body: bytes, named: set[str]) -> tuple[str, str, bool]:
+        """What is sent before and after the headers that are ``named``.
+
+        Returns:
+            Both, and whether some of those headers follow from the body and are not sent.
+        """
+        more = [line for name, line in _DEFAULTS if name not in named]
         if self._credentials and "authorization" not in named:
-            lines.append(f"Authorization: {self._credentials}")
+            more.append(f"Authorization: {self._credentials}")
         if self._relayed and "proxy-authorization" not in named:
             told = self.headers.get("Proxy-Authorization")  # the connector has put it there
-            lines += [f"Proxy-Authorization: {told}"] if told else []
-        if (request.body or request.method in _DESCRIBED) and "content-type" not in named:
-            lines.append("Content-Type: application/octet-stream")
-        return "\r\n".join(lines) + "\r\n"
+            more += [f"Proxy-Authorization: {told}"] if told else []
+        if (body or method in _DESCRIBED) and "content-type" not in named:
+            more.append("Content-Type: application/octet-stream")
+        host = "" if "host" in named else f"Host: {self._authority}\r\n"
+        return host, "".join(f"{line}\r\n" for line in more), not _OF_BODY.isdisjoint(named)
 
 
 class Pool:

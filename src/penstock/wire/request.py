@@ -43,7 +43,7 @@ _PLAIN_HEADERS = frozenset(
     ]
 )
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
-_URL = re.compile(r"(https?://[!\"$-.0->@-~]+)([!\"$-~]*)(?:#[!-~]*)?", re.IGNORECASE)
+_URL = re.compile(r"(https?://[!\"$-.0->@-~]+)([!\"$-~]*)(?:#[!-~]*)?", re.IGNORECASE | re.ASCII)
 """Origin and path of what has nothing but visible ASCII; a fragment is never sent."""
 
 
