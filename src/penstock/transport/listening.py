@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 from aiohttp import http_exceptions
@@ -38,6 +38,10 @@ class Handler(ResponseHandler):
         self.paused_once = False
         self.used = False
         self.ear: Callable[[], bool] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The connection is there; the loop sends small packets at once, unasked."""
+        self.transport = cast(asyncio.Transport, transport)
 
     def set_response_params(self, **parameters: Any) -> None:
         """An answer is about to come."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import nullcontext
 from typing import Any, Self
 from urllib.parse import urljoin, urlsplit
 
@@ -84,6 +84,22 @@ class Opened:
         self._response.free()
 
 
+class Discreet:
+    """The context of ``Session.discreet``."""
+
+    __slots__ = ("_session",)
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, PenstockError):
+            self._session.clean(error)
+
+
 class Session:
     """What the calls of one owner share.
 
@@ -140,14 +156,9 @@ class Session:
         """Connections in use now; 0 when no answer is being read."""
         return sum(pool.in_use for pool in self._pools.values())
 
-    @contextmanager
-    def discreet(self) -> Iterator[None]:
+    def discreet(self) -> Discreet:
         """An error that leaves this shows no credential that this session has sent."""
-        try:
-            yield
-        except PenstockError as error:
-            self.clean(error)
-            raise
+        return Discreet(self)
 
     def clean(self, error: PenstockError) -> None:
         """Take out of ``error``, and what led to it, what a server told back of credentials."""
