@@ -380,10 +380,9 @@ class Client:
         name, model = self.resolve(request.model)
         limits = None if timeout is None else Timeouts.of(timeout)
         if not plan.pooled:  # refuse at once what could be told only later
+            provider = self.provider(name)
             if request.conversation is not None:
-                _check_owner(self.provider(name), request.conversation)
-            elif name not in self._providers:
-                self.provider(name)
+                _check_owner(provider, request.conversation)
         if request.conversation is not None and self._cleanup:
             self._used[id(request.conversation)] = (name, request.conversation)
 

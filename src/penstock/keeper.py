@@ -107,7 +107,11 @@ class _Keeper:
     def forget(self, hold: Hold) -> None:
         """``hold`` was left."""
         self._holds.discard(hold)
-        if self._empty is not None and not (self._holds or self._empty.done()):
+        if self._holds:
+            return
+        if self._empty is None:
+            self._end()
+        elif not self._empty.done():
             self._empty.set_result(None)
 
     def drop(self, hold: Hold) -> None:
@@ -151,12 +155,15 @@ class _Keeper:
             await self.leave_all()
             raise
         finally:
-            if _keepers.get(self._loop) is self:
-                del _keepers[self._loop]
+            self._end()
+
+    def _end(self) -> None:
+        if _keepers.get(self._loop) is self:
+            del _keepers[self._loop]
 
 
 _keepers: dict[asyncio.AbstractEventLoop, _Keeper] = {}
-"""One for each loop that has or had open streams; that of a closed loop ends with the next one."""
+"""One for each loop that has open streams; an entry ends with the last of them, or its task."""
 
 
 def hold(context: EventStream, owner: Owner | None = None, *, attended: bool = False) -> Hold:
@@ -169,8 +176,6 @@ def hold(context: EventStream, owner: Owner | None = None, *, attended: bool = F
     loop = asyncio.get_running_loop()
     keeper = _keepers.get(loop)
     if keeper is None or keeper.ended:
-        for closed in [known for known in list(_keepers) if known.is_closed()]:
-            _keepers.pop(closed, None)  # loops of other threads may do so as well
         keeper = _keepers[loop] = _Keeper(loop)
     return keeper.hold(context, owner, attended=attended)
 

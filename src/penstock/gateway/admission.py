@@ -114,10 +114,10 @@ class Admission:
         Raises:
             Refused: it is encoded, or longer than the limit.
         """
-        coded = headers.get(b"content-encoding")
-        sent = headers.get(b"transfer-encoding")
-        if (coded is not None and coded.lower() != b"identity") or (
-            sent is not None and sent.lower() != b"chunked"
+        coded = headers.get(b"content-encoding", b"identity").lower()
+        if (
+            coded != b"identity"
+            or headers.get(b"transfer-encoding", b"chunked").lower() != b"chunked"
         ):
             raise Refused(refusal(415, "send the body as it is, not compressed", code="encoded"))
         if int(headers.get(b"content-length", b"0")) > self._limit:

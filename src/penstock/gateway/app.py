@@ -58,7 +58,6 @@ from penstock.gateway.surfaces.surface import Asked, Writer
 from penstock.gateway.transcript import Transcript
 from penstock.gateway.under_way import UnderWay
 from penstock.gateway.view import View
-from penstock.stream import AnswerStream
 from penstock.types import Capabilities
 
 _log = logging.getLogger("penstock.gateway")
@@ -379,12 +378,12 @@ class Gateway:
             exchange.warnings = tuple(f"parameter_dropped {name}" for name in asked.dropped)
         if self.settings.log_prompts:
             writer = exchange.transcript = Transcript(writer, asked.request)
-        client = self._clients.current
+        client, id = self._clients.current, exchange.request_id
         answer = Answer(
             exchange,
             asked,
             writer,
-            _streams(client, asked, exchange.request_id),
+            [client.stream(asked.request, request_id=id) for _ in range(asked.copies)],
             self.settings.limits,
             openai_compatible=able.chat_completions,
             estimate_usage=self.settings.estimate_usage,
@@ -427,14 +426,6 @@ class Gateway:
 
     async def _status(self, exchange: Exchange, receive: Receive, send: Send) -> None:
         await _ok(exchange, send, await self.view.status())
-
-
-def _streams(client: Client, asked: Asked, id: str) -> list[AnswerStream]:
-    first = client.stream(asked.request, request_id=id)
-    if asked.copies == 1:
-        return [first]
-    more = [client.stream(asked.request, request_id=id) for _ in range(asked.copies - 1)]
-    return [first, *more]
 
 
 def _tell_of_restart(old: GatewaySettings, new: GatewaySettings) -> None:

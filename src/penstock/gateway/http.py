@@ -77,20 +77,17 @@ async def read_body(receive: Receive, limit: int) -> bytes:
     """
     parts: list[bytes] = []
     size = 0
-    more = True
-    while more:
+    while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientGone
-        part: bytes = message.get("body", b"")
+        part = message.get("body", b"")
         size += len(part)
         if size > limit:
             raise Refused(refusal(413, f"the body is larger than {limit} bytes", code="too_large"))
-        more = message.get("more_body", False)
-        if not (more or parts):
-            return part
         parts.append(part)
-    return b"".join(parts)
+        if not message.get("more_body", False):
+            return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 async def respond(send: Send, status: int, body: bytes, headers: Iterable[Header]) -> None:

@@ -164,7 +164,6 @@ class Routed:
     """
 
     __slots__ = (
-        "_clock",
         "_first_at",
         "_hedge",
         "_journey",
@@ -179,7 +178,6 @@ class Routed:
     def __init__(self, model: str, journey: Journey, means: Means) -> None:
         self._model = model
         self._journey = journey
-        self._clock = means.clock
         self._means = means
         self._lane = Lane(journey)
         self._hedge = journey.hedge_after
@@ -234,10 +232,10 @@ class Routed:
         if self._hedge is None:
             batch = await self._lane.advance()
         else:
-            delay = self._journey.begun + self._hedge - self._clock()
+            delay = self._journey.begun + self._hedge - self._means.clock()
             self._lane, batch = await Race(self._journey, self._lane, max(delay, 0.0)).run()
         if commits(batch):
-            self._first_at = self._clock()
+            self._first_at = self._means.clock()
             self.answering = self._lane.attempt
             assert self.answering is not None
             self.answering.commit(batch)
@@ -253,7 +251,7 @@ class Routed:
     def _tell_end(self) -> None:
         if not self._means.tells_ends:
             return
-        now, begun = self._clock(), self._journey.begun
+        now, begun = self._means.clock(), self._journey.begun
         self._means.observer(
             RequestEnded(
                 self._journey.request_id,

@@ -65,8 +65,6 @@ _IDLE: dict[str, tuple[Any, ...]] = {
 
 _KEPT_BACK = _OURS | _UNSHOWN.keys()
 
-_AS_IT_IS = Sampling()
-
 _Positive = Annotated[int, msgspec.Meta(ge=1)]
 
 
@@ -168,7 +166,7 @@ def ask_chat(
         request=ChatRequest(
             model=body.model,
             messages=parse_messages(body.messages),
-            sampling=_sampling(choose.sampling(values, able), stops if cut_there else ()),
+            sampling=Sampling(**choose.sampling(values, able), stop=stops if cut_there else ()),
             tools=_tools(wanted) if wanted and able.tools else (),
             extra=_forwarded(given) if able.chat_completions else {},
             stream=bool(body.stream),
@@ -178,10 +176,6 @@ def ask_chat(
         stops=() if cut_there else stops,
         dropped=tuple(choose.dropped),
     )
-
-
-def _sampling(values: Mapping[str, Any], stops: tuple[str, ...]) -> Sampling:
-    return Sampling(**values, stop=stops) if values or stops else _AS_IT_IS
 
 
 def _forwarded(given: Mapping[str, Any]) -> dict[str, Any]:

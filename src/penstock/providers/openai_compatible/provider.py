@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from contextlib import nullcontext
 from types import TracebackType
 from typing import Self
 
@@ -138,11 +139,8 @@ class OpenAICompatibleProvider(Stateless):
         whole = not request.stream and response.content_type != "text/event-stream"
         if not whole and response.content_type != "application/json":
             return call.pump(response, ChatDecoder(self.name))
-        if response.here:
+        with nullcontext() if response.here else call.limits.step():
             body = await response.read()
-        else:
-            with call.limits.step():
-                body = await response.read()
         try:
             return _Whole(decode_completion(body, self.name))
         except ProtocolError as error:
