@@ -184,7 +184,7 @@ async def test_a_stall_before_the_thread_has_a_name_is_looked_for_too() -> None:
         else:
             await peer.answer(b"null")
 
-    limits = Timeouts(first_content=0.05, idle=0.05)
+    limits = Timeouts(first_content=0.3)
     async with (
         serving(silent) as server,
         provider(server.url, dialect=NEW, timeouts=limits) as made,

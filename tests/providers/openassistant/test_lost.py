@@ -244,7 +244,7 @@ async def test_an_order_that_broke_off_is_looked_for_before_the_chat_is_deleted(
 ) -> None:
     site.held["POST answer"] = asyncio.Event()
     site.states = [("in_progress", None), ("in_progress", None), ("complete", "x")]
-    one = provider(session, site, timeouts=Timeouts(first_content=0.1))
+    one = provider(session, site, timeouts=Timeouts(first_content=0.5))
     with pytest.raises(StreamTimeoutError):
         await ask(one)
     await session.outbox.drain(2.0)
