@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from penstock.errors import NetworkError
+from penstock.errors import NetworkError, PenstockError
 from penstock.provider import SessionConfig
 from penstock.transport import Limits, Session
 from penstock.types import Timeouts
@@ -277,3 +277,24 @@ async def test_a_connection_that_nobody_holds_any_more_is_closed() -> None:
         gc.collect()
         assert session.open_connections == 0
         await server.quiet()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_a_server_is_reached_by_its_address_and_by_its_name(host: str) -> None:
+    async def handler(peer: Peer) -> None:
+        await peer.request()
+        await peer.answer(b"ok")
+
+    async with scripted(handler) as server, Session() as session:
+        request = HttpRequest(method="GET", url=server.url.replace("127.0.0.1", host))
+        assert (await session.fetch(request, limits()))[1] == b"ok"
+
+
+@pytest.mark.parametrize("host", ["127.1", "2130706433"])
+async def test_an_address_that_is_not_written_in_full_is_refused(host: str) -> None:
+    """What looks like a name to whoever checks it must not become an address here."""
+    async with scripted(lambda peer: peer.answer(b"ok")) as server, Session() as session:
+        request = HttpRequest(method="GET", url=server.url.replace("127.0.0.1", host))
+        with pytest.raises(PenstockError):
+            await session.fetch(request, limits())
+        assert not server.peers

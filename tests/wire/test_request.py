@@ -82,6 +82,8 @@ def test_what_is_no_base_url_is_refused(given: str) -> None:
 def test_origins_and_queries() -> None:
     assert origin_of("https://h:1/a/b?c") == "https://h:1"
     assert url_of("http://h/p", "/x", {"a": "1 2"}) == "http://h/p/x?a=1+2"
+    assert url_of("http://h", "/x", {"a": "é&=", "b": "1"}) == "http://h/x?a=%C3%A9%26%3D&b=1"
+    assert url_of("http://h", "/x", {"a": "x-1_2.~", "b": ""}) == "http://h/x?a=x-1_2.~&b="
     assert url_of("http://h", "/x") == "http://h/x"
 
 

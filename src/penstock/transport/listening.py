@@ -66,7 +66,7 @@ class Handler(ResponseHandler):
         body = self._payload
         super().connection_lost(error)
         # Where nobody else has told why, the parser gave up, and the library closed for it.
-        _fail(body, http_exceptions.TransferEncodingError("bad body"))
+        _fail(body, http_exceptions.TransferEncodingError, "bad body")
         if self.listener is not None:
             self.listener.end()
 
@@ -74,13 +74,13 @@ class Handler(ResponseHandler):
         """Close the connection: its request is over, or all of them are."""
         body = self._payload
         super().close()
-        _fail(body, aiohttp.ClientConnectionError("closed"))
+        _fail(body, aiohttp.ClientConnectionError, "closed")
 
     def abort(self) -> None:
         """Close it at once."""
         body = self._payload
         super().abort()
-        _fail(body, aiohttp.ClientConnectionError("closed"))
+        _fail(body, aiohttp.ClientConnectionError, "closed")
 
     def _reschedule_timeout(self) -> None:
         """Nothing: how long a read may take is not for the library to say here."""
@@ -204,10 +204,10 @@ class Listener:
             self.over.set_result(None)
 
 
-def _fail(body: aiohttp.StreamReader | None, error: Exception) -> None:
+def _fail(body: aiohttp.StreamReader | None, kind: type[Exception], words: str) -> None:
     """Let who reads ``body`` know, unless it has ended or failed: the library forgets it then."""
     if body is not None and not body.is_eof() and body.exception() is None:
-        body.set_exception(error)
+        body.set_exception(kind(words))
 
 
 def unread(content: aiohttp.StreamReader) -> bytes:

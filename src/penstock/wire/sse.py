@@ -16,7 +16,6 @@ from penstock.errors import ProtocolError
 from penstock.wire.lines import MAX_LINE, LineDecoder
 
 _BOM = b"\xef\xbb\xbf"
-_LF, _SPACE = b"\n "
 
 
 class ServerEvent(msgspec.Struct, frozen=True, gc=False):
@@ -63,19 +62,14 @@ class SSEDecoder:
         So it is with most reads of a stream that is sent token by token. None where it is not so,
         or what came before counts: then nothing was taken, and ``feed`` is the way.
         """
-        size = len(data)
-        if not self._blank or size > self._limit or not data.startswith(b"data:"):
+        if not self._blank or len(data) > self._limit or not data.startswith(b"data:"):
             return None
-        end = data.find(b"\n")
-        if end == size - 2:
-            if data[end + 1] != _LF or b"\r" in data:
-                return None
-        else:
-            end -= 1
-            if end != size - 4 or data.find(b"\r") != end or not data.endswith(b"\r\n\r\n"):
-                return None
+        end = -4 if data.endswith(b"\r\n\r\n") else -2 if data.endswith(b"\n\n") else 0
+        line = data[:end]
+        if b"\n" in line or b"\r" in line or not line:
+            return None
         self._first = False
-        return data[6:end] if data[5] == _SPACE else data[5:end]
+        return line[6:] if line[5:6] == b" " else line[5:]
 
     def feed(self, data: bytes) -> list[ServerEvent]:
         """The events that ``data`` completes.
