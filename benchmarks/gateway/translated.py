@@ -35,7 +35,7 @@ ALONE = "cog"
 """It has one model, which takes one turn at a time."""
 BUDGET = 1.3 * 35.0
 """Microseconds of CPU for a token."""
-_PACE, _TOKENS, _CONNECTIONS = 0.02, 150, 50
+_PACE, _TOKENS, _CONNECTIONS = 0.02, 150, 100
 
 
 def figures(rounds: int) -> list[Figure]:
