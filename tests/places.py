@@ -28,7 +28,7 @@ MODELS = {
 }
 PACE = 0.002
 OPTIONS = {"openassistant": {"openassistant": {"patience": 0.02, "tick": 0.01}}}
-QUICK = Pace(silence=1.0, look_every=0.02, poll=0.005, poll_most=0.01, patience=2.0)
+QUICK = Pace(silence=1.0, look_every=0.02, poll=0.005, poll_most=0.01, patience=15.0)
 
 
 class Place:
@@ -57,7 +57,7 @@ class Place:
         """Wait until nothing is open here and nothing is left there."""
         session = self.client.session
         try:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 while session.open_connections or session.outbox.pending or not self._empty():
                     await asyncio.sleep(0.001)
         except TimeoutError:
