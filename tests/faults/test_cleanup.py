@@ -20,7 +20,7 @@ from tests.places import MODELS
 KEEPING = ("allenai", "openassistant", "h2o", "chatui")
 QUESTION = "one two three four"
 LONG = "word " * 20
-SHORT = Timeouts(first_content=0.6, idle=0.6)
+SHORT = Timeouts(first_content=1.0, idle=1.0)
 
 
 def limits(fault: str) -> Timeouts:

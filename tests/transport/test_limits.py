@@ -10,7 +10,7 @@ import pytest
 from penstock.errors import PenstockError, StreamTimeoutError
 from penstock.provider import ProviderConfig
 from penstock.providers.common import Call
-from penstock.transport import Deadline, Limits, Session
+from penstock.transport import Limits, Session
 from penstock.types import Event, Reasoning, Started, Text, Timeouts, ToolCall, Waiting
 from penstock.wire.openai import ChatDecoder
 from penstock.wire.request import HttpRequest
@@ -189,34 +189,3 @@ async def test_one_timer_serves_many_reads() -> None:
     watch.close()
     assert made == 1
     assert time.process_time() - started < 1
-
-
-async def test_a_deadline_ends_what_it_bounds() -> None:
-    with pytest.raises(TimeoutError), Deadline(0.01):
-        await asyncio.sleep(5)
-    task = asyncio.current_task()
-    assert task is not None
-    assert not task.cancelling()
-
-
-async def test_a_deadline_that_is_not_reached_leaves_nothing() -> None:
-    with Deadline(0.01):
-        await asyncio.sleep(0)
-    with Deadline(None):
-        await asyncio.sleep(0)
-    await asyncio.sleep(0.03)  # were a timer left, it would cancel this
-
-
-@pytest.mark.parametrize("seconds", [None, 5.0, 0.0])
-async def test_a_deadline_does_not_keep_a_caller_who_cancels(seconds: float | None) -> None:
-    """Also where both come in the same turn of the loop."""
-
-    async def bounded() -> None:
-        with Deadline(seconds):
-            await asyncio.sleep(5)
-
-    task = asyncio.ensure_future(bounded())
-    await asyncio.sleep(0)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from penstock.errors import NetworkError, PenstockError
+from penstock.errors import NetworkError
 from penstock.provider import SessionConfig
 from penstock.transport import Limits, Session
 from penstock.types import Timeouts
@@ -291,10 +291,10 @@ async def test_a_server_is_reached_by_its_address_and_by_its_name(host: str) -> 
 
 
 @pytest.mark.parametrize("host", ["127.1", "2130706433"])
-async def test_an_address_that_is_not_written_in_full_is_refused(host: str) -> None:
-    """What looks like a name to whoever checks it must not become an address here."""
+async def test_an_address_in_short_is_refused(host: str) -> None:
     async with scripted(lambda peer: peer.answer(b"ok")) as server, Session() as session:
         request = HttpRequest(method="GET", url=server.url.replace("127.0.0.1", host))
-        with pytest.raises(PenstockError):
+        with pytest.raises(NetworkError, match="all of its numbers") as failed:
             await session.fetch(request, limits())
+        assert not failed.value.retryable
         assert not server.peers

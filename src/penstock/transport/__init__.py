@@ -4,9 +4,9 @@
 what was learned about servers. It shares no cookies and no credentials.
 """
 
-from penstock.transport.limits import Deadline, Limits, Watch
+from penstock.transport.limits import Limits, Watch
 from penstock.transport.outbox import Outbox, shielded
 from penstock.transport.response import Response
 from penstock.transport.session import Opened, Session
 
-__all__ = ["Deadline", "Limits", "Opened", "Outbox", "Response", "Session", "Watch", "shielded"]
+__all__ = ["Limits", "Opened", "Outbox", "Response", "Session", "Watch", "shielded"]

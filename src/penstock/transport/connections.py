@@ -16,16 +16,15 @@ from __future__ import annotations
 import asyncio
 import select
 from collections.abc import Callable
-from functools import lru_cache, partial
-from ipaddress import ip_address
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 import aiohttp
 from aiohttp import http_exceptions
 from aiohttp.client_proto import ResponseHandler
+from aiohttp.helpers import is_ip_address
 
-from penstock.transport.limits import Deadline
 from penstock.transport.listening import Handler
 
 if TYPE_CHECKING:
@@ -44,6 +43,9 @@ _PROXY_TALK = (
 
 _TOLD_APART = (aiohttp.ClientHttpProxyError, aiohttp.ClientConnectorError)
 """Among them: its refusal by status, no way to it, and TLS with the server behind it."""
+
+_LITERALS = 256
+"""Literal addresses that are remembered."""
 
 
 class Careful(aiohttp.BaseConnector):
@@ -96,7 +98,7 @@ class Careful(aiohttp.BaseConnector):
     ) -> ResponseHandler:
         """A new connection: name, proxy and TLS together within the connect limit."""
         try:
-            with Deadline(timeout.sock_connect):
+            async with asyncio.timeout(timeout.sock_connect):
                 return await super()._create_connection(req, traces, timeout)
         except _PROXY_TALK as error:
             if isinstance(error, _TOLD_APART) or not (self.socks or req.proxy):
@@ -107,27 +109,20 @@ class Careful(aiohttp.BaseConnector):
 
 
 class TCPConnector(Careful, aiohttp.TCPConnector):
-    """The same, over TCP.
+    """The same, over TCP."""
 
-    To a single address, and without TLS, the loop connects for a third of what the library's race
-    of addresses costs.
-    """
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self._literal: dict[tuple[str, int], Any] = {}  # addresses that need no look-up
 
-    async def _create_direct_connection(
-        self,
-        req: aiohttp.ClientRequest,
-        traces: list[Trace],
-        timeout: aiohttp.ClientTimeout,
-        *,
-        client_error: type[Exception] = aiohttp.ClientConnectorError,
-    ) -> tuple[asyncio.Transport, ResponseHandler]:
-        """Connect to a server, or to a proxy. A literal address needs no look-up."""
-        host, port = req.url.raw_host, req.port
-        if host and port and _is_literal(host) and not req.is_ssl():
-            return await self._connect_alone(host, port, req, client_error)
-        return await super()._create_direct_connection(
-            req, traces, timeout, client_error=client_error
-        )
+    async def _resolve_host(self, host: str, port: int, traces: Any = None) -> Any:
+        """The addresses of ``host``; how a literal one is written is looked at once."""
+        found = self._literal.get((host, port))
+        if found is None:
+            found = await super()._resolve_host(host, port, traces)
+            if is_ip_address(host) and len(self._literal) < _LITERALS:
+                self._literal[host, port] = found
+        return found
 
     async def _wrap_create_connection(
         self,
@@ -138,23 +133,22 @@ class TCPConnector(Careful, aiohttp.TCPConnector):
         client_error: type[Exception] = aiohttp.ClientConnectorError,
         **named: Any,
     ) -> tuple[asyncio.Transport, ResponseHandler]:
-        """Connect to one of these addresses."""
-        if len(addr_infos) == 1 and not named.get("ssl"):
-            host, port = addr_infos[0][4][:2]
-            return await self._connect_alone(host, port, req, client_error)
-        race: tuple[asyncio.Transport, ResponseHandler] = await super()._wrap_create_connection(
-            *given,
-            addr_infos=addr_infos,
-            req=req,
-            timeout=timeout,
-            client_error=client_error,
-            **named,
-        )
-        return race
+        """Connect to one of these addresses.
 
-    async def _connect_alone(
-        self, host: str, port: int, req: aiohttp.ClientRequest, client_error: type[Exception]
-    ) -> tuple[asyncio.Transport, ResponseHandler]:
+        To only one, and without TLS, the loop does so for a third of what the library's race of
+        addresses costs.
+        """
+        if len(addr_infos) > 1 or named.get("ssl"):
+            race: tuple[asyncio.Transport, ResponseHandler] = await super()._wrap_create_connection(
+                *given,
+                addr_infos=addr_infos,
+                req=req,
+                timeout=timeout,
+                client_error=client_error,
+                **named,
+            )
+            return race
+        host, port = addr_infos[0][4][:2]
         try:
             made: tuple[asyncio.Transport, ResponseHandler] = await self._loop.create_connection(
                 self._factory, host, port
@@ -162,15 +156,6 @@ class TCPConnector(Careful, aiohttp.TCPConnector):
         except OSError as error:
             raise client_error(req.connection_key, error) from error
         return made
-
-
-@lru_cache(maxsize=256)
-def _is_literal(host: str) -> bool:
-    """It is an address, written in full; the library refuses other ways to write one."""
-    try:
-        return "%" not in host and bool(ip_address(host))
-    except ValueError:
-        return False
 
 
 def _ear(protocol: ResponseHandler) -> Callable[[], bool]:

@@ -71,12 +71,11 @@ def failure_of(
         return _network(f"the name {host} could not be resolved", True)
     if isinstance(error, aiohttp.ClientConnectorError):
         return _network(f"could not connect to {host}: {_os_reason(error.os_error)}", True)
+    if isinstance(error, aiohttp.InvalidURL):  # nothing was sent
+        words = "an address is a name, or all of its numbers, as in 127.0.0.1"
+        return _network(f"could not connect to {host}: {words}", False)
     if isinstance(
-        error,
-        http_exceptions.HttpProcessingError
-        | aiohttp.ClientResponseError
-        | aiohttp.InvalidURL
-        | ValueError,
+        error, http_exceptions.HttpProcessingError | aiohttp.ClientResponseError | ValueError
     ) and not isinstance(error, aiohttp.ClientPayloadError):
         hint = "; check that the address is right, and its http or https" if phase == "open" else ""
         return ProtocolError(f"{host} sent an answer that is not proper HTTP{hint}")

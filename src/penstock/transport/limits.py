@@ -116,76 +116,48 @@ class Limits:
         return Watch(self, abort)
 
 
-class Deadline:
-    """``asyncio.timeout`` at the price of its timer.
+class Step:
+    """One exchange within the limits: ``asyncio.timeout`` at the price of its timer."""
 
-    Raises (from the context):
-        TimeoutError: the seconds are over. A cancellation by anybody else passes through.
-    """
+    __slots__ = ("_cancelling", "_expired", "_limits", "_start", "_task", "_timer")
 
-    __slots__ = ("_cancelling", "_expired", "_seconds", "_task", "_timer")
-
-    def __init__(self, seconds: float | None) -> None:
-        self._seconds = seconds
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
         self._expired = False
         self._timer: asyncio.TimerHandle | None = None
 
     def __enter__(self) -> None:
-        if self._seconds is None:
+        limits = self._limits
+        self._start = limits.clock()
+        budget = limits.budget()
+        if budget is None:
             return
         task = asyncio.current_task()
         assert task is not None
         self._task, self._cancelling = task, task.cancelling()
-        self._timer = task.get_loop().call_later(self._seconds, self._expire)
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        place: TracebackType | None,
-    ) -> None:
-        if self._ended(error):
-            raise TimeoutError from error
+        self._timer = task.get_loop().call_later(budget, self._expire)
 
     def _expire(self) -> None:
         self._expired = True
         self._task.cancel()
 
-    def _ended(self, error: BaseException | None) -> bool:
-        """Whether it was this that ended what it bounds, which is over now."""
-        if self._timer is not None:
-            self._timer.cancel()
-        if not self._expired:
-            return False
-        # Cancelled by the timer alone: a caller who cancels as well is not kept.
-        alone = self._task.uncancel() <= self._cancelling
-        inside = isinstance(error, TimeoutError) and not isinstance(error, StreamTimeoutError)
-        return inside or (alone and isinstance(error, asyncio.CancelledError))
-
-
-class Step(Deadline):
-    """One exchange within the limits."""
-
-    __slots__ = ("_limits", "_start")
-
-    def __init__(self, limits: Limits) -> None:
-        super().__init__(None)
-        self._limits = limits
-
-    def __enter__(self) -> None:
-        self._start = self._limits.clock()
-        self._seconds = self._limits.budget()
-        super().__enter__()
-
     def __exit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         place: TracebackType | None,
     ) -> None:
-        self._limits.spend(self._limits.clock() - self._start)
-        if self._ended(error):
-            raise self._limits.broken() from None
+        limits = self._limits
+        limits.spend(limits.clock() - self._start)
+        if self._timer is not None:
+            self._timer.cancel()
+        if not self._expired:
+            return
+        # Cancelled by the timer alone: a caller who cancels as well is not kept.
+        alone = self._task.uncancel() <= self._cancelling
+        inside = isinstance(error, TimeoutError) and not isinstance(error, StreamTimeoutError)
+        if inside or (alone and isinstance(error, asyncio.CancelledError)):
+            raise limits.broken() from None
 
 
 class Watch:

@@ -20,7 +20,6 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
 from penstock.errors import PenstockError
-from penstock.transport.limits import Deadline
 
 _log = logging.getLogger("penstock.outbox")
 
@@ -99,8 +98,9 @@ class Outbox:
 
     async def _run(self, label: str, undo: Undo, limit: float, once: bool) -> None:
         try:
-            with Deadline(limit), self._discreet():
-                await undo()
+            async with asyncio.timeout(limit):
+                with self._discreet():
+                    await undo()
         except (PenstockError, TimeoutError) as error:
             self._note(label)
             _log.warning("%s failed: %s", label, error)

@@ -23,8 +23,6 @@ from penstock.wire.decoder import JSON_ERRORS, bad_payload
 
 _PROXY_SCHEMES = ("http", "https", "socks4", "socks5", "socks5h")
 _SEGMENT = re.compile(r"[A-Za-z0-9._:~@+-]{1,256}")
-_UNRESERVED = re.compile(r"[A-Za-z0-9._~-]*")
-"""Values that need no encoding in a query, as most ids are."""
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
 _PLAIN_HEADERS = frozenset(
     [
@@ -163,11 +161,7 @@ def path_of(*ids: str, param: str = "model", slashes: bool = False) -> str:
 
 def url_of(base: str, path: str, query: Mapping[str, str] | None = None) -> str:
     """``base`` + ``path`` (percent-encoded already) + query."""
-    if not query:
-        return f"{base}{path}"
-    if all(map(_UNRESERVED.fullmatch, query.values())):
-        return f"{base}{path}?" + "&".join([f"{name}={value}" for name, value in query.items()])
-    return f"{base}{path}?{urlencode(query)}"
+    return f"{base}{path}" + (f"?{urlencode(query)}" if query else "")
 
 
 def header_value(name: str, value: str) -> str:

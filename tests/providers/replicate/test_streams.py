@@ -274,17 +274,17 @@ async def test_a_live_stream_is_never_cut_rule_10(server: Upstream, session: Ses
             await asyncio.sleep(0.1)
             gate.set()
 
-    gates = [asyncio.Event() for _ in range(6)]
+    gates = [asyncio.Event() for _ in range(8)]
     parts: list[bytes | asyncio.Event] = []
     for gate in gates:
         parts += [output("x"), gate]
     server.creates(said(201, prediction()))
     server.on("GET", STREAM, events(*parts, DONE))
-    some = provider(session, server, timeouts=Timeouts(idle=0.5))
+    some = provider(session, server, timeouts=Timeouts.of(0.5))
     async with asyncio.TaskGroup() as group:
         group.create_task(beats(gates))
         reply = await stream(some, ask()).reply()
-    assert reply.text == "x" * 6
+    assert reply.text == "x" * 8
 
 
 async def test_a_stalled_stream_is_a_timeout_and_is_cancelled(

@@ -33,7 +33,7 @@ from penstock.providers.openassistant.reader import Pace, Reader
 from penstock.providers.openassistant.remote import Remote, delete_chat
 from penstock.providers.openassistant.slots import Lease, QueueSlot
 from penstock.providers.pump import EventLists, held
-from penstock.transport import Deadline, Response, Session
+from penstock.transport import Response, Session
 from penstock.types import (
     Capabilities,
     ChatRequest,
@@ -205,7 +205,7 @@ class OpenAssistantProvider:
     async def _lease(self, api: Api) -> Lease:
         limit = self._config.timeouts.waiting
         try:
-            with Deadline(limit):
+            async with asyncio.timeout(limit):
                 return await self._find_slot(api.account).acquire()
         except TimeoutError:
             error = StreamTimeoutError(
