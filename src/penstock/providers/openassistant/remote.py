@@ -65,7 +65,7 @@ class Remote:
         api: the account.
         call: the call's limits.
         pace: the protocol's waits.
-        lease: the account's place in the queue.
+        acquire: waits for the account's place in the queue.
         conversation: the thread to go on in, if any.
 
     Attributes:
@@ -75,7 +75,12 @@ class Remote:
     """
 
     def __init__(
-        self, api: Api, call: Call, pace: Pace, lease: Lease, conversation: Conversation | None
+        self,
+        api: Api,
+        call: Call,
+        pace: Pace,
+        acquire: Callable[[], Awaitable[Lease]],
+        conversation: Conversation | None,
     ) -> None:
         self.chat = conversation.id if conversation is not None else None
         self.message: str | None = None
@@ -83,7 +88,8 @@ class Remote:
         self._api = api
         self._call = call
         self._pace = pace
-        self._lease = lease
+        self._acquire = acquire
+        self._lease: Lease | None = None
         self._conversation = conversation
         self._ordered = False
         self._question = ""
@@ -95,14 +101,18 @@ class Remote:
     async def begin(self, turn: Turn) -> tuple[str, str]:
         """Create the chat if need be, post the question, order the answer.
 
+        Only the order waits for the account's place: what comes before cancels nobody's answer.
+
         Returns:
             The ids of the chat and of the answer.
 
         Raises:
-            PenstockError: the server refused, or could not be reached.
+            PenstockError: the server refused, or could not be reached; or the place was not free
+                in time.
         """
         chat = self.chat or await self._to_its_end("create a chat", self._create)
         self._question = await self._ask(chat, turn)
+        self._lease = await self._acquire()
         self._ordered = True
         return chat, await self._to_its_end("order an answer", lambda: self._order(chat, turn))
 
@@ -159,7 +169,7 @@ class Remote:
         """Take note of what the stream told: once a worker has the answer, the next may wait."""
         self.decoder = decoder
         if decoder.started:
-            self._lease.release()
+            self._release()
 
     def _known(self, chat: str) -> KnownChat:
         memory = self._api.memory
@@ -179,7 +189,7 @@ class Remote:
         quiet = self._idle.is_set() and (final or not self._ordered)
         keep = self._conversation is not None and self._conversation.id is not None
         if quiet and (keep or self.chat is None):
-            self._lease.release()
+            self._release()
             return
         verb = "wait for the answer in" if keep else "delete"
         await self._call.session.outbox.settle(
@@ -199,12 +209,16 @@ class Remote:
                 known.unsure = True
             elif self._ordered and not final:
                 known.unfinished.add(self.message or "")
-            ends = _Ends(self._api, self._call, self._pace, self.chat, self._lease.release)
+            ends = _Ends(self._api, self._call, self._pace, self.chat, self._release)
             if not keep:
                 await ends.delete()
             elif self.message is not None:
                 await ends.wait(self.message, queue_only=True)
         finally:
+            self._release()
+
+    def _release(self) -> None:
+        if self._lease is not None:
             self._lease.release()
 
 
