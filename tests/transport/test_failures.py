@@ -75,7 +75,7 @@ def test_every_exception_of_the_library_is_mapped(kind: type[Exception]) -> None
         (aiohttp.ClientPayloadError(), "read", TruncatedError, "before the end"),
         (ConnectionResetError(), "read", TruncatedError, "before the end"),
         (ConnectionResetError(), "open", NetworkError, "before it answered"),
-        (aiohttp.InvalidUrlClientError("http://127.1"), "open", NetworkError, "all of its numbers"),
+        (aiohttp.InvalidUrlClientError("http://127.1"), "open", NetworkError, "not four numbers"),
         (http_exceptions.BadHttpMessage("x"), "open", ProtocolError, "not proper HTTP"),
         (ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] x"), "open", NetworkError, "TLS"),
         (asyncio.IncompleteReadError(b"", 2), "open", NetworkError, "proxy"),

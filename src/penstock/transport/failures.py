@@ -72,7 +72,7 @@ def failure_of(
     if isinstance(error, aiohttp.ClientConnectorError):
         return _network(f"could not connect to {host}: {_os_reason(error.os_error)}", True)
     if isinstance(error, aiohttp.InvalidURL):  # nothing was sent
-        words = "an address is a name, or all of its numbers, as in 127.0.0.1"
+        words = "its address, or that of a proxy, is no name and not four numbers as in 127.0.0.1"
         return _network(f"could not connect to {host}: {words}", False)
     if isinstance(
         error, http_exceptions.HttpProcessingError | aiohttp.ClientResponseError | ValueError

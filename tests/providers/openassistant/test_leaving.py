@@ -217,6 +217,18 @@ async def test_a_conversation_that_is_cut_can_go_on_and_be_deleted(stage: Stage)
     await stage.settled()
 
 
+async def test_of_a_conversation_that_was_begun_twice_at_once_one_chat_stays(stage: Stage) -> None:
+    thread = stage.provider().conversation(MODEL)
+    first = asyncio.create_task(stage.answer("One", thread).reply())
+    await asyncio.sleep(0)
+    async with stage.answer("Two", thread) as second:
+        await anext(second.text())
+        await first
+    await thread.delete()
+    state = await stage.settled()
+    assert len(state["conversations"]["created"]) == 2
+
+
 async def test_two_conversations_are_not_mixed_up() -> None:
     async with (
         Sandbox(["openassistant"], script="echo", options={"openassistant": {"tick": 0.02}}) as box,

@@ -239,6 +239,22 @@ async def test_a_server_that_is_not_there_is_a_network_error(session: Session) -
 # -- orders whose outcome is unknown ---------------------------------------------------------------
 
 
+async def test_who_is_cancelled_does_not_wait_for_the_deletion(
+    session: Session, site: Site
+) -> None:
+    site.held = {"POST question": asyncio.Event(), "DELETE chat": asyncio.Event()}
+    asking = asyncio.create_task(ask(provider(session, site)))
+    await site.until(lambda: "POST question" in site.log)
+    began = asyncio.get_running_loop().time()
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    assert asyncio.get_running_loop().time() - began < 2.0
+    await site.until(lambda: site.log[-1] == "DELETE chat")
+    site.held["DELETE chat"].set()
+    assert await session.outbox.drain(2.0) == []
+
+
 async def test_an_order_that_broke_off_is_looked_for_before_the_chat_is_deleted(
     session: Session, site: Site
 ) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from functools import partial
 from urllib.parse import urlsplit
 
 import msgspec
@@ -105,8 +104,8 @@ class OpenAssistantProvider:
         turn = turn_of(request, request.model or DEFAULT_MODEL)
         call = Call(self._session, self._config)
         api = await self._account()
-        acquire = partial(self._lease, api)
-        remote = Remote(api, call, self._pace, acquire, request.conversation)
+        lease = await self._lease(api)
+        remote = Remote(api, call, self._pace, lease, request.conversation)
         try:
             async with AsyncExitStack() as stack:
                 chat, message = await remote.begin(turn)

@@ -23,7 +23,7 @@ from penstock.errors import (
     PenstockError,
     StreamTimeoutError,
 )
-from penstock.providers.common import Call, to_its_end
+from penstock.providers.common import Call, patience, to_its_end
 from penstock.providers.openassistant.api import Api
 from penstock.providers.openassistant.dialect.answers import NAME, WAITING_STATES, Message
 from penstock.providers.openassistant.dialect.question import Turn
@@ -32,7 +32,6 @@ from penstock.providers.openassistant.reader import Pace
 from penstock.providers.openassistant.slots import Lease
 from penstock.types import Conversation
 
-_PATIENCE_FOR_DELETE = 5.0
 _LOST_LINKS = 5
 """After so many failures to reach the server in a row, an undo is given up."""
 _STAYING = WAITING_STATES | {"cancelled"}
@@ -65,7 +64,7 @@ class Remote:
         api: the account.
         call: the call's limits.
         pace: the protocol's waits.
-        acquire: waits for the account's place in the queue.
+        lease: the account's place in the queue.
         conversation: the thread to go on in, if any.
 
     Attributes:
@@ -75,12 +74,7 @@ class Remote:
     """
 
     def __init__(
-        self,
-        api: Api,
-        call: Call,
-        pace: Pace,
-        acquire: Callable[[], Awaitable[Lease]],
-        conversation: Conversation | None,
+        self, api: Api, call: Call, pace: Pace, lease: Lease, conversation: Conversation | None
     ) -> None:
         self.chat = conversation.id if conversation is not None else None
         self.message: str | None = None
@@ -88,8 +82,7 @@ class Remote:
         self._api = api
         self._call = call
         self._pace = pace
-        self._acquire = acquire
-        self._lease: Lease | None = None
+        self._lease = lease
         self._conversation = conversation
         self._ordered = False
         self._question = ""
@@ -101,18 +94,14 @@ class Remote:
     async def begin(self, turn: Turn) -> tuple[str, str]:
         """Create the chat if need be, post the question, order the answer.
 
-        Only the order waits for the account's place: what comes before cancels nobody's answer.
-
         Returns:
             The ids of the chat and of the answer.
 
         Raises:
-            PenstockError: the server refused, or could not be reached; or the place was not free
-                in time.
+            PenstockError: the server refused, or could not be reached.
         """
         chat = self.chat or await self._to_its_end("create a chat", self._create)
         self._question = await self._ask(chat, turn)
-        self._lease = await self._acquire()
         self._ordered = True
         return chat, await self._to_its_end("order an answer", lambda: self._order(chat, turn))
 
@@ -169,7 +158,7 @@ class Remote:
         """Take note of what the stream told: once a worker has the answer, the next may wait."""
         self.decoder = decoder
         if decoder.started:
-            self._release()
+            self._lease.release()
 
     def _known(self, chat: str) -> KnownChat:
         memory = self._api.memory
@@ -187,15 +176,17 @@ class Remote:
         """
         final = self.decoder is not None and self.decoder.final
         quiet = self._idle.is_set() and (final or not self._ordered)
-        keep = self._conversation is not None and self._conversation.id is not None
+        # Of two calls that began one conversation at once, one has a chat that nobody goes on with.
+        goes_on_in = None if self._conversation is None else self._conversation.id
+        keep = goes_on_in is not None and goes_on_in == self.chat
         if quiet and (keep or self.chat is None):
-            self._release()
+            self._lease.release()
             return
         verb = "wait for the answer in" if keep else "delete"
         await self._call.session.outbox.settle(
             f"{NAME}: {verb} conversation {self.chat or 'that is being created'}",
             lambda: self._undo(keep=keep, final=final),
-            wait=_PATIENCE_FOR_DELETE if quiet else 0,
+            wait=patience() if quiet else 0,
             limit=self._pace.patience + 60,
         )
 
@@ -209,16 +200,12 @@ class Remote:
                 known.unsure = True
             elif self._ordered and not final:
                 known.unfinished.add(self.message or "")
-            ends = _Ends(self._api, self._call, self._pace, self.chat, self._release)
+            ends = _Ends(self._api, self._call, self._pace, self.chat, self._lease.release)
             if not keep:
                 await ends.delete()
             elif self.message is not None:
                 await ends.wait(self.message, queue_only=True)
         finally:
-            self._release()
-
-    def _release(self) -> None:
-        if self._lease is not None:
             self._lease.release()
 
 
