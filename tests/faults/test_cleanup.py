@@ -13,7 +13,6 @@ import logging
 import anyio
 import pytest
 
-from penstock.errors import StreamCancelledError
 from penstock.types import Timeouts
 from tests.faults.ground import PATIENT, STREAMS, site
 from tests.places import MODELS
@@ -138,29 +137,6 @@ async def test_row_70_a_conversation_whose_question_fails_is_deleted(
         here.server.faults.clear()
         assert (await here.ask(QUESTION)).text == QUESTION
         assert len(here.state.conversations.created) == 2
-
-
-@pytest.mark.parametrize(
-    ("name", "path"),
-    [
-        *[(name, path) for name, paths in ASKS.items() for path in paths],
-        ("openassistant", "/events"),
-        ("replicate", "/predictions"),
-        ("tgi", STREAMS["tgi"]),
-    ],
-)
-async def test_row_70_a_client_that_is_closed_meanwhile_leaves_nothing(
-    name: str, path: str
-) -> None:
-    """Whoever still waits for the beginning of an answer is told, and has time to undo."""
-    async with site(name) as here:
-        here.server.faults.next("delay=0.5", method="POST", path=path)
-        asking = asyncio.create_task(here.client.complete(here.model, QUESTION))
-        await asyncio.sleep(0.2)
-        assert await here.client.aclose() == []
-        with pytest.raises(StreamCancelledError):
-            await asking
-        await here.clean()
 
 
 @pytest.mark.parametrize("name", KEEPING)

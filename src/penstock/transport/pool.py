@@ -105,14 +105,10 @@ class Pool:
 
     Attributes:
         connector: what of the library makes and keeps them.
-        closed: nothing can be sent any more.
     """
 
     def __init__(self, connector: aiohttp.BaseConnector) -> None:
         self.connector = connector
-        self.closed = False
-        self._sending = 0  # requests whose answers have not begun
-        self._quiet: asyncio.Future[None] | None = None
         self._places: dict[tuple[str, str | None], Place] = {}
         self._gathered = Gathered()
 
@@ -121,17 +117,9 @@ class Pool:
         """Connections on which an answer is awaited or read."""
         return len(getattr(self.connector, "_acquired", ()))
 
-    async def aclose(self, deadline: float) -> None:
-        """Close all connections; who waits for one, or for an answer, gets an error.
-
-        Args:
-            deadline: seconds to wait until all of those have got it.
-        """
-        self.closed = True
+    async def aclose(self) -> None:
+        """Close all connections; who waits for one is cancelled."""
         await self.connector.close()
-        if self._sending:
-            self._quiet = asyncio.get_running_loop().create_future()
-            await asyncio.wait([self._quiet], timeout=deadline)
 
     async def send(
         self,
@@ -156,21 +144,15 @@ class Pool:
         """
         place = self._place(address.origin, proxy)
         again = not once and request.method in _IDEMPOTENT
-        self._sending += 1
-        try:
-            while True:
-                connection = await self.connector.connect(place, [], _timeout(connect))
-                try:
-                    gathered = self._gathered if self.in_use > 1 else None
-                    return await _exchange(connection, place, request, address, gathered)
-                except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError):
-                    if not again or self.closed:
-                        raise
-                    again = False
-        finally:
-            self._sending -= 1
-            if self._quiet is not None and not self._sending and not self._quiet.done():
-                self._quiet.set_result(None)
+        while True:
+            connection = await self.connector.connect(place, [], _timeout(connect))
+            try:
+                gathered = self._gathered if self.in_use > 1 else None
+                return await _exchange(connection, place, request, address, gathered)
+            except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError):
+                if not again:
+                    raise
+                again = False
 
     def _place(self, origin: str, proxy: str | None) -> Place:
         place = self._places.get((origin, proxy))

@@ -43,7 +43,6 @@ from penstock.wire.request import (
     proxy_scheme,
 )
 
-_CLOSED = "the session was closed meanwhile"
 MAX_HUSHED = 500
 """How many credentials are remembered to keep them out of errors."""
 _KNOWN_HEADERS = 32
@@ -130,30 +129,18 @@ class Session:
     async def aclose(self, deadline: float = 5.0) -> list[str]:
         """Leave the streams that still use it, drain the outbox, then close all connections.
 
-        Who still waits for the beginning of an answer gets a ``StreamCancelledError``, and what was
-        made for that answer is undone.
-
-        A cancellation passes through at once and leaves the session open; call it again.
-
-        Args:
-            deadline: seconds for each of these steps.
+        A cancellation passes through at once and leaves the connections open; call it again.
 
         Returns:
             Labels of what was not undone on remote servers.
         """
         await leave_of(self)
         await self.outbox.drain(deadline)
-        await leave_of(self)  # whose beginning the outbox has brought to its end
-        await self._close_pools(deadline)
-        await self.outbox.drain(deadline)  # what those who were told of it have handed over
         self._closed = True
-        await self._close_pools(deadline)
-        return list(self.outbox.failed)
-
-    async def _close_pools(self, deadline: float) -> None:
         pools, self._pools = list(self._pools.values()), {}
         for pool in pools:
-            await pool.aclose(deadline)
+            await pool.aclose()
+        return list(self.outbox.failed)
 
     @property
     def closed(self) -> bool:
@@ -249,18 +236,14 @@ class Session:
                 return await pool.send(request, address, proxy=through, connect=connect, once=once)
         except asyncio.CancelledError:
             # The library cancels who waits for a free connection when the pool is closed.
-            if pool.closed and not _is_cancelled():
-                raise StreamCancelledError(_CLOSED) from None
+            if self._closed and not _is_cancelled():
+                raise StreamCancelledError("the session was closed meanwhile") from None
             raise
         except Exception as error:
             if not from_library(error):
                 raise
             tls = request.url.startswith("https:")
-            failure = (
-                StreamCancelledError(_CLOSED)
-                if pool.closed
-                else failure_of(error, "open", address.host, connect, tls=tls)
-            )
+            failure = failure_of(error, "open", address.host, connect, tls=tls)
         raise failure  # out here, for the library's error names all headers, those of proxies too
 
     def _pool(self, proxy: str | None, host: str) -> tuple[Pool, str | None]:
