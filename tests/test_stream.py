@@ -278,25 +278,53 @@ async def test_an_answer_that_was_left_is_never_told_as_whole() -> None:
     assert (caught.value.partial, caught.value.provider) == ("par", "scripted")
 
 
-async def test_leaving_while_another_task_enters_leaves_what_it_entered() -> None:
-    gate = asyncio.Event()
+class Slow(Source):
+    """It cannot be entered before ``gate`` is set; a stubborn one swallows a cancellation."""
 
-    class Slow(Source):
-        @asynccontextmanager
-        async def open(self) -> AsyncIterator[AsyncIterator[Sequence[Event]]]:
-            await gate.wait()
-            async with super().open() as batches:
-                yield batches
+    def __init__(self, *, stubborn: bool = False) -> None:
+        super().__init__([Text("a")], [END])
+        self.gate = asyncio.Event()
+        self.stubborn = stubborn
 
-    source = Slow([Text("a")], [END])
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[AsyncIterator[Sequence[Event]]]:
+        try:
+            await self.gate.wait()
+        except asyncio.CancelledError:
+            if not self.stubborn:
+                raise
+        async with super().open() as batches:
+            yield batches
+
+
+@pytest.mark.parametrize("stubborn", [False, True])
+async def test_leaving_while_another_task_enters_ends_its_waiting(stubborn: bool) -> None:
+    source = Slow(stubborn=stubborn)
     stream = source.stream()
+
+    async def read() -> int:
+        with pytest.raises(StreamCancelledError):
+            await stream.reply()
+        task = asyncio.current_task()
+        assert task is not None
+        return task.cancelling()
+
+    reading = asyncio.ensure_future(read())
+    await asyncio.sleep(0)
+    await stream.aclose()
+    await stream.aclose()
+    assert await reading == 0
+    assert source.entered == source.left == int(stubborn)
+
+
+async def test_a_caller_who_is_cancelled_while_another_task_leaves_stays_cancelled() -> None:
+    stream = Slow().stream()
     reading = asyncio.ensure_future(stream.reply())
     await asyncio.sleep(0)
     await stream.aclose()
-    gate.set()
-    with pytest.raises(StreamCancelledError):
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
         await reading
-    assert (source.entered, source.left) == (1, 1)
 
 
 @pytest.mark.parametrize("fails", [False, True])

@@ -15,9 +15,10 @@ it owns is held by ``penstock.keeper``, which leaves it where nobody else does.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from io import StringIO
-from typing import Self
+from typing import Any, Self
 
 from penstock.errors import PenstockError, ProtocolError, StreamCancelledError
 from penstock.keeper import Hold, Owner, hold
@@ -114,6 +115,7 @@ class AnswerStream:
     whole = False
     _context: EventStream | None = None
     _hold: Hold | None = None
+    _entering: asyncio.Task[Any] | None = None
     _sink: Sink
     _batches: AsyncIterator[Sequence[Event]] | None = None
     _attended = False
@@ -328,7 +330,10 @@ class AnswerStream:
 
         A cancellation passes through at once; the cleanup goes on in the outbox.
         """
+        entering, left = self._entering, self._left
         self._left = True
+        if entering is not None and not left:
+            entering.cancel()  # it waits for the answer to begin; ``_enter`` tells it why
         if self._hold is not None or not self._ended:
             await self._leave()
 
@@ -347,16 +352,28 @@ class AnswerStream:
             return
         opener = self._opener
         del self._opener  # it may name this stream: a ring would keep a dropped one alive
+        task = self._entering = asyncio.current_task()
+        assert task is not None
+        cancelling = task.cancelling()
         try:
             context = self._context = opener()
             self._batches = await context.__aenter__()
         except BaseException as error:
             self._ended = True
+            # Cancelled by ``aclose`` alone: a caller who cancels as well is not kept.
+            alone = self._left and task.uncancel() <= cancelling
+            if alone and isinstance(error, asyncio.CancelledError):
+                left = StreamCancelledError("the answer was left before it began")
+                self._complete(left)
+                raise left from None
             if isinstance(error, PenstockError):
                 self._complete(error)
             raise
+        finally:
+            self._entering = None
         self._hold = hold(context, self._owner, attended=self._attended)
         if self._left:  # by another task, meanwhile
+            task.uncancel()
             await self._leave()
 
     async def _relay(self, batches: AsyncIterator[Batch], sink: Sink) -> None:

@@ -12,6 +12,7 @@ import aiohttp
 import msgspec
 import pytest
 
+from penstock.config.gateway import GatewaySettings, Limits
 from penstock.sandbox import Sandbox
 from penstock.sandbox.server import State
 from tests.gateway.running import Running, running_gateway
@@ -163,6 +164,26 @@ async def test_a_caller_who_leaves_stops_the_upstream(
     async with asyncio.timeout(1):
         while gateway.gateway.open_streams or left():
             await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_an_answer_that_has_not_begun_is_stopped_with_the_gateway(stream: bool) -> None:
+    limits = Limits(drain=0.2)
+    async with (
+        Sandbox(["h2o"]) as sandbox,
+        running_gateway(sandbox.providers, GatewaySettings(limits=limits)) as gateway,
+    ):
+        sandbox.servers["h2o"].faults.next("delay=4", method="POST", path="/conversation/.")
+        asking = asyncio.create_task(gateway.chat("h2o/falcon-40b", stream=stream))
+        async with asyncio.timeout(3):
+            while not msgspec.convert(sandbox.state("h2o"), State).conversations.left:
+                await asyncio.sleep(0.01)
+            await gateway.gateway.drain()
+            status, body, _ = await asking
+        assert (status, body["error"]["code"]) == (503, "stopping")
+        async with asyncio.timeout(3):
+            while msgspec.convert(sandbox.state("h2o"), State).conversations.left:
+                await asyncio.sleep(0.01)
 
 
 async def test_what_is_not_there_is_said_in_the_same_shape(gateway: Running) -> None:
